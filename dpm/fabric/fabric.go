@@ -1,0 +1,225 @@
+package fabric
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
+)
+
+// Rank is a node's place in the pool's lease table, 1 to MaxRanks-1. Rank 0 asks for one.
+type Rank uint32
+
+// MaxRanks bounds how many nodes can be attached to a pool at once.
+const MaxRanks = 1024
+
+// Incarnation tells apart the processes that held a rank one after the other. It only grows.
+type Incarnation uint32
+
+// PoolID names a pool for ever; it is drawn when the pool is created.
+type PoolID [16]byte
+
+// String returns the identity as 32 hex digits.
+func (id PoolID) String() string { return fmt.Sprintf("%x", id[:]) }
+
+// Errors of queue pairs and listeners. ErrBroken and ErrTimeout leave the outcome of the batch
+// unknown; the others say that the verb they are set on, and those after it, did not happen.
+var (
+	// ErrBroken: the connection died. The queue pair is of no further use; dial another.
+	ErrBroken = errors.New("queue pair is broken")
+	// ErrTimeout: no completion in time. The queue pair is broken by it.
+	ErrTimeout = errors.New("no completion within the time limit")
+	// ErrFlushed: an earlier verb of the batch failed, so this one was not executed.
+	ErrFlushed = errors.New("verb was flushed by an earlier failure")
+	// ErrBounds: the range is not inside the pool.
+	ErrBounds = errors.New("range is outside the pool")
+	// ErrMisaligned: an atomic verb's address is not a multiple of 8.
+	ErrMisaligned = errors.New("atomic verb at a misaligned address")
+	// ErrPermission: this queue pair may not do that (a read-only one writing).
+	ErrPermission = errors.New("queue pair lacks the permission")
+	// ErrTooLong: more bytes than MaxVerbBytes, or more verbs than MaxBatch, or a call above MaxCallBytes.
+	ErrTooLong = errors.New("verb or batch is too long")
+	// ErrFenced: the DPM has fenced this rank and incarnation; the process must start anew.
+	ErrFenced = errors.New("rank is fenced")
+	// ErrWrongPool: the listener serves another pool, format version or protocol version.
+	ErrWrongPool = errors.New("peer serves another pool or version")
+	// ErrRefused: the listener does not admit this peer (no free rank, or another reason it names).
+	ErrRefused = errors.New("peer refused the connection")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("queue pair is closed")
+)
+
+// Limits that hold for every backend.
+const (
+	MaxVerbBytes = 16 << 20
+	MaxBatch     = 1024
+	MaxCallBytes = 1 << 20
+)
+
+// Kind is what a verb does.
+type Kind uint8
+
+// The one-sided verbs.
+const (
+	Read     Kind = iota + 1 // copies pool bytes at Address into Buffer
+	Write                    // copies Buffer to the pool at Address
+	CAS                      // if the word at Address equals Expect, stores Swap; Result is the word before
+	FetchAdd                 // adds Swap to the word at Address; Result is the word before
+	Flush                    // makes earlier WRITEs of this queue pair to [Address, Address+Length) durable
+	kinds
+)
+
+// Kinds is the number of values of Kind, counted from 0, for arrays indexed by it.
+const Kinds = int(kinds)
+
+// A Verb is one work request. Buffer belongs to the caller and must not be touched by others until
+// Post returns. Result and Err are set by Post.
+type Verb struct {
+	Kind    Kind
+	Address uint64
+	Buffer  []byte // Read, Write
+	Length  uint64 // Flush
+	Expect  uint64 // CAS
+	Swap    uint64 // CAS, FetchAdd (the addend)
+	Result  uint64 // CAS, FetchAdd
+	Err     error
+}
+
+// Counters are what a queue pair has done since it was dialled.
+type Counters struct {
+	RoundTrips   uint64        // waits for completions: one a Post, one a Call
+	Verbs        [Kinds]uint64 // by Kind
+	Calls        uint64
+	BytesRead    uint64 // payload of READs and of replies
+	BytesWritten uint64 // payload of WRITEs and of requests
+	Failures     uint64 // Posts and Calls that returned an error
+}
+
+// QP is a queue pair. One goroutine owns it: no two methods may run at the same time, except that
+// Close may be called from elsewhere to break a wait.
+type QP interface {
+	// Post executes verbs in order as one batch and returns when all are complete: one round
+	// trip. Words of 8 aligned bytes never tear; there is no atomicity beyond them. A READ after a WRITE of the
+	// same queue pair sees it. Post returns the first verb's error (wrapped) and sets Err on every
+	// verb: nil up to there, ErrFlushed after. After ErrBroken or ErrTimeout every verb of the
+	// batch may or may not have happened, and the queue pair is dead.
+	// Post does not allocate when it succeeds.
+	Post(verbs []Verb) error
+
+	// Call sends request to the DPM's processor and waits for its answer, which is appended to
+	// reply[:0] and returned: one round trip. Both are at most MaxCallBytes.
+	Call(request, reply []byte) ([]byte, error)
+
+	// Counters returns a copy of the counts so far.
+	Counters() Counters
+
+	// Session says what the connection was given at dial time.
+	Session() Session
+
+	// Close frees the queue pair. It is safe to call twice.
+	Close() error
+}
+
+// Access says what a queue pair may do to the pool's memory.
+type Access uint8
+
+// The two kinds of access.
+const (
+	ReadOnly Access = iota + 1
+	ReadWrite
+)
+
+// Hello is what a dialler says of itself.
+type Hello struct {
+	Rank        Rank        // 0: assign me one (a node's first queue pair)
+	Incarnation Incarnation // ignored when Rank is 0
+	Thread      uint16
+	Access      Access
+	Pool        PoolID // all zero: whichever pool is there
+	Identity    string // the node's private IP or another stable name, at most 255 bytes
+	PID         uint32 // the dialling process, 0 when unknown
+	PIDStart    uint64 // its start time from /proc/PID/stat (clock ticks since boot), 0 when unknown
+}
+
+// Session is what the listener answers.
+type Session struct {
+	Pool        PoolID
+	PoolBytes   uint64
+	Rank        Rank
+	Incarnation Incarnation
+	// ServerEpoch grows with each start of the DPM: a change tells a KN that the pool went through recovery.
+	ServerEpoch uint64
+	Durability  pmem.Durability
+	// Path is the file to map (shm only).
+	Path string
+}
+
+// DialOptions are the dialler's limits.
+type DialOptions struct {
+	Hello       Hello
+	DialTimeout time.Duration // default 5 s
+	Timeout     time.Duration // bound on one Post or Call; default 5 s
+}
+
+// EnsureDefaults fills zero fields.
+func (o *DialOptions) EnsureDefaults() {
+	if o.DialTimeout == 0 {
+		o.DialTimeout = 5 * time.Second
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.Hello.Access == 0 {
+		o.Hello.Access = ReadWrite
+	}
+}
+
+// Dialer makes queue pairs to the listener at address ("ip:port").
+type Dialer interface {
+	Dial(ctx context.Context, address string, o DialOptions) (QP, error)
+}
+
+// Service is what a listener asks of the DPM. Its methods may run concurrently.
+type Service interface {
+	// Admit decides about a new queue pair and fills in the session (rank, incarnation). Errors
+	// reach the dialler as ErrRefused, ErrWrongPool or ErrFenced with the error's text.
+	Admit(h Hello) (Session, error)
+	// Call serves one request of an admitted queue pair and appends the answer to reply[:0]. It
+	// must not block for long: it holds up that queue pair, no other.
+	Call(s Session, thread uint16, request, reply []byte) []byte
+	// Gone tells that a queue pair ended (closed, broken or fenced).
+	Gone(s Session, thread uint16)
+}
+
+// Listener serves verbs on a region.
+type Listener interface {
+	// Address returns "ip:port" as bound.
+	Address() string
+	// Fence kills every queue pair of rank whose incarnation is at most upTo and refuses new ones. When it returns,
+	// no verb of theirs will change the pool any more, unless Revocable is false.
+	Fence(rank Rank, upTo Incarnation) error
+	// Revocable says whether Fence really takes the memory away. It is false for shm, whose peers
+	// hold a mapping: the DPM quarantines their segments instead until the process is gone.
+	Revocable() bool
+	Close() error
+}
+
+// ListenOptions are the listener's limits.
+type ListenOptions struct {
+	Address        string // "ip:port"; port 0 picks one
+	Path           string // the file that peers map (shm only)
+	MaxConnections int    // default 4096
+	Logf           func(format string, args ...any)
+}
+
+// EnsureDefaults fills zero fields.
+func (o *ListenOptions) EnsureDefaults() {
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 4096
+	}
+	if o.Logf == nil {
+		o.Logf = func(string, ...any) {}
+	}
+}
