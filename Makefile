@@ -1,0 +1,89 @@
+# Verbs of this project. `make help` lists them.
+GO      ?= go
+BIN     := bin/dinomo
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -X main.commit=$(COMMIT)
+
+# What `make run` takes, with its defaults.
+KEYS        ?= 200000
+VALUE       ?= 1006
+SECONDS     ?= 10
+KNS         ?= 2
+THREADS     ?= 2
+ZIPF        ?= 0.99
+OUTSTANDING ?= 64
+FABRIC      ?= shm
+# Empty: 1/32 of the data.
+CACHE_MB    ?=
+# Empty: no JSON file.
+REPORT      ?=
+
+.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system bench generate check-generated check test-rdma test-rdma-pair clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+build: ## build bin/dinomo
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./tools/dinomo
+
+run: build ## start a local cluster, load it, run 95/5 and 50/50 at Zipf 0.99, print the report, stop
+	$(BIN) run --keys $(KEYS) --value $(VALUE) --seconds $(SECONDS) --kns $(KNS) --threads $(THREADS) --zipf $(ZIPF) \
+	  --outstanding $(OUTSTANDING) --fabric $(FABRIC) $(if $(CACHE_MB),--cache-mb $(CACHE_MB)) $(if $(REPORT),--report $(REPORT))
+
+test: ## run all tests
+	@tools/install-deps.sh python3-zmq python3-protobuf
+	$(GO) test ./...
+	$(MAKE) --no-print-directory test-python
+
+test-python: ## run the Python client's tests
+	@if [ -d tools/python/tests ]; then cd tools/python && /usr/bin/python3 -m unittest discover -s tests -t . ; fi
+
+RACE_PACKAGES := $(shell $(GO) list ./... 2>/dev/null | grep -E '/(actors|dpm|dac|cluster|hashring|internal)(/|$$)')
+race: ## run the concurrent packages under the race detector
+	@tools/install-deps.sh python3-zmq python3-protobuf
+	$(GO) test -race -short $(RACE_PACKAGES)
+
+invariants: ## run the tests with the dear checks switched on
+	$(GO) test -tags invariants -short ./...
+
+nocgo: ## build without cgo
+	CGO_ENABLED=0 $(GO) build ./...
+
+lint: ## gofmt, vet, staticcheck, import table, tidy
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt these:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	cd internal/devtools && $(GO) build -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck ./...
+	$(GO) test -count=1 ./internal/lint
+
+FUZZTIME ?= 10s
+fuzz: ## run every fuzz target for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+SEEDS ?= 20
+crash: ## crash the pool at every fence of SEEDS random workloads
+	CRASH_SEEDS=$(SEEDS) $(GO) test -count=1 -run 'Crash' -v ./dpm ./dpm/index ./dpm/pmem | grep -vE '^=== RUN'
+
+bench: build ## benchmarks: fabric, engine, transport, cache, cluster
+	$(GO) test -run '^$$' -bench . -benchmem ./dac ./dpm/... ./hashring ./messages ./actors/...
+
+generate: ## regenerate what is generated
+	@tools/install-deps.sh protobuf-compiler
+	messages/generate.sh
+
+check-generated: generate ## fail when generated files are not what generate makes
+	@git diff --exit-code -- messages tools/python || { echo "generated files differ: commit what make generate wrote"; exit 1; }
+
+check: lint test race nocgo check-generated ## everything that a change must pass
+
+test-rdma: ## the ibverbs backend in one QEMU guest
+	dpm/fabric/ibverbs/vm/test-rdma.sh one
+
+test-rdma-pair: ## the ibverbs backend between two QEMU guests
+	dpm/fabric/ibverbs/vm/test-rdma.sh pair
+
+clean: ## remove what make built
+	rm -rf bin
