@@ -39,8 +39,11 @@ var (
 	ErrMisaligned = errors.New("atomic verb at a misaligned address")
 	// ErrPermission: this queue pair may not do that (a read-only one writing).
 	ErrPermission = errors.New("queue pair lacks the permission")
-	// ErrTooLong: more bytes than MaxVerbBytes, or more verbs than MaxBatch, or a call above MaxCallBytes.
+	// ErrTooLong: more bytes than MaxVerbBytes, more verbs than MaxBatch, more payload than
+	// MaxBatchBytes, or a call above MaxCallBytes.
 	ErrTooLong = errors.New("verb or batch is too long")
+	// ErrUnknownVerb: Kind is none of the verbs.
+	ErrUnknownVerb = errors.New("no such verb")
 	// ErrFenced: the DPM has fenced this rank and incarnation; the process must start anew.
 	ErrFenced = errors.New("rank is fenced")
 	// ErrWrongPool: the listener serves another pool, format version or protocol version.
@@ -53,9 +56,12 @@ var (
 
 // Limits that hold for every backend.
 const (
-	MaxVerbBytes = 16 << 20
-	MaxBatch     = 1024
-	MaxCallBytes = 1 << 20
+	MaxVerbBytes     = 16 << 20 // Buffer of one READ or WRITE
+	MaxBatch         = 1024     // verbs posted together
+	MaxBatchBytes    = 32 << 20 // all Buffers of one batch
+	MaxCallBytes     = 1 << 20  // request, and reply, of a Call
+	MaxIdentityBytes = 255      // Hello.Identity
+	MaxPathBytes     = 4095     // Session.Path
 )
 
 // Kind is what a verb does.
@@ -74,6 +80,16 @@ const (
 // Kinds is the number of values of Kind, counted from 0, for arrays indexed by it.
 const Kinds = int(kinds)
 
+var kindNames = [Kinds]string{Read: "READ", Write: "WRITE", CAS: "CAS", FetchAdd: "FETCH_ADD", Flush: "FLUSH"}
+
+// String returns the verb's usual name.
+func (k Kind) String() string {
+	if k == 0 || k >= kinds {
+		return fmt.Sprintf("Kind(%d)", uint8(k))
+	}
+	return kindNames[k]
+}
+
 // A Verb is one work request. Buffer belongs to the caller and must not be touched by others until
 // Post returns. Result and Err are set by Post.
 type Verb struct {
@@ -87,7 +103,9 @@ type Verb struct {
 	Err     error
 }
 
-// Counters are what a queue pair has done since it was dialled.
+// Counters are what a queue pair has done since it was dialled. A verb that failed or was flushed
+// is not counted; a batch whose first verb is refused costs no round trip; a wait that ended in
+// ErrBroken or ErrTimeout counts as a round trip and a failure, and its verbs are not counted.
 type Counters struct {
 	RoundTrips   uint64        // waits for completions: one a Post, one a Call
 	Verbs        [Kinds]uint64 // by Kind
@@ -102,14 +120,18 @@ type Counters struct {
 type QP interface {
 	// Post executes verbs in order as one batch and returns when all are complete: one round
 	// trip. Words of 8 aligned bytes never tear; there is no atomicity beyond them. A READ after a WRITE of the
-	// same queue pair sees it. Post returns the first verb's error (wrapped) and sets Err on every
-	// verb: nil up to there, ErrFlushed after. After ErrBroken or ErrTimeout every verb of the
-	// batch may or may not have happened, and the queue pair is dead.
-	// Post does not allocate when it succeeds.
+	// same queue pair sees it, and one before a WRITE does not. Post returns the first verb's error (wrapped) and
+	// sets Err on every verb: nil up to there, ErrFlushed after. A FLUSH whose write-back failed
+	// carries pmem.ErrReadOnly. Consecutive FLUSHes succeed or fail together.
+	// After ErrBroken or ErrTimeout that error is on every verb of the batch, each of which may or may not
+	// have happened (of a WRITE, any of its words), and the queue pair is dead; after ErrClosed likewise.
+	// An empty batch costs nothing. Post does not allocate when it succeeds.
 	Post(verbs []Verb) error
 
 	// Call sends request to the DPM's processor and waits for its answer, which is appended to
-	// reply[:0] and returned: one round trip. Both are at most MaxCallBytes.
+	// reply[:0] and returned: one round trip. Both are at most MaxCallBytes; a request above it is
+	// refused with ErrTooLong and the queue pair lives on. What was posted before is visible to the
+	// DPM when it serves the call.
 	Call(request, reply []byte) ([]byte, error)
 
 	// Counters returns a copy of the counts so far.
@@ -189,7 +211,8 @@ type Service interface {
 	// Call serves one request of an admitted queue pair and appends the answer to reply[:0]. It
 	// must not block for long: it holds up that queue pair, no other.
 	Call(s Session, thread uint16, request, reply []byte) []byte
-	// Gone tells that a queue pair ended (closed, broken or fenced).
+	// Gone tells that an admitted queue pair ended (closed, broken, fenced, or refused after all):
+	// once for each Admit that returned nil. No verb or call of it runs any more.
 	Gone(s Session, thread uint16)
 }
 
@@ -198,11 +221,15 @@ type Listener interface {
 	// Address returns "ip:port" as bound.
 	Address() string
 	// Fence kills every queue pair of rank whose incarnation is at most upTo and refuses new ones. When it returns,
-	// no verb of theirs will change the pool any more, unless Revocable is false.
+	// no verb or call of theirs will change the pool any more, unless Revocable is false. It waits for calls that
+	// are being served, so a Service must not fence a rank from within a Call of the same rank.
 	Fence(rank Rank, upTo Incarnation) error
 	// Revocable says whether Fence really takes the memory away. It is false for shm, whose peers
 	// hold a mapping: the DPM quarantines their segments instead until the process is gone.
 	Revocable() bool
+	// Metrics returns a copy of the counts so far.
+	Metrics() Metrics
+	// Close breaks every queue pair and returns when none is being served any more.
 	Close() error
 }
 
