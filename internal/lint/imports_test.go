@@ -20,7 +20,7 @@ var layers = []struct {
 	{5, "actors/runtime"}, {5, "actors/kn/engine"}, {5, "dpm"},
 	{4, "dac"}, {4, "dpm/remote"}, {4, "hashring"}, {4, "messages"},
 	{3, "dpm/index"}, {3, "messages/lattice"},
-	{2, "dpm/format"}, {2, "dpm/fabric"}, {2, "dpm/pmem"},
+	{2, "dpm/format"}, {2, "dpm/fabric"}, {2, "dpm/pmem"}, {2, "dpm/call"},
 	{1, "internal"},
 }
 
