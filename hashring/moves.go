@@ -17,7 +17,9 @@ type Range struct {
 	From, To    Rank
 }
 
-// KeyMove is a replicated key whose owners differ between two maps.
+// KeyMove is a replicated key whose owners differ between two maps, or which is replicated in one
+// of them only: then its index slot changes between a plain and an indirect pointer, even where a
+// lack of members leaves it the same single owner.
 type KeyMove struct {
 	Key           string
 	Before, After Replication
@@ -142,7 +144,8 @@ func (r *Ranges) addKeys(twin []int) {
 		k := []byte(key)
 		move := KeyMove{Key: key, Before: from.Replication(k), After: to.Replication(k),
 			From: from.OwnersOf(k, nil), To: to.OwnersOf(k, nil)}
-		if sameOwners(move.From, move.To) && !slices.ContainsFunc(move.From, func(o Owner) bool { return !stays(o) }) {
+		sameMode := (move.Before == Single) == (move.After == Single)
+		if sameMode && sameOwners(move.From, move.To) && !slices.ContainsFunc(move.From, func(o Owner) bool { return !stays(o) }) {
 			continue
 		}
 		r.special[key] = true
@@ -177,7 +180,7 @@ func (r Ranges) Contains(hash uint64) bool {
 	return r.local == nil || r.local.owner(localPosition(hash)) == r.thread
 }
 
-// ContainsKey tells whether the key's owners change; hash is KeyHash(key). It allocates nothing.
+// ContainsKey tells whether the key moves, replicated or not; hash is KeyHash(key). It allocates nothing.
 func (r Ranges) ContainsKey(key []byte, hash uint64) bool {
 	if len(r.special) > 0 {
 		if moves, ok := r.special[string(key)]; ok {
@@ -261,6 +264,7 @@ func (r Ranges) restrict(keepRange func(Range) bool, keepKey func(KeyMove) bool)
 }
 
 // Share returns the part of the ring that the ranges cover, 0 to 1: the expected share of keys.
+// A restriction to one thread does not count.
 func (r Ranges) Share() float64 {
 	var sum float64
 	for _, x := range r.ranges {

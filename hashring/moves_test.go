@@ -55,7 +55,8 @@ func checkMoves(t *testing.T, r *rand.Rand, from, to *Map, keys int) {
 	for _, key := range probes {
 		hash := KeyHash(key)
 		before, after := from.OwnersOf(key, nil), to.OwnersOf(key, nil)
-		changed := !sameOwners(before, after) || slices.ContainsFunc(before, func(o Owner) bool { return renewed(o.Rank) })
+		changed := !sameOwners(before, after) || (from.Replication(key) == Single) != (to.Replication(key) == Single) ||
+			slices.ContainsFunc(before, func(o Owner) bool { return renewed(o.Rank) })
 		if got := moves.ContainsKey(key, hash); got != changed {
 			t.Fatalf("key %s: %v -> %v, moves = %v, from\n%vto\n%vmoves\n%v", key, before, after, got, from, to, moves)
 		}
