@@ -1,0 +1,347 @@
+package pmem
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+// ErrCrashed is what Fence returns, and what CrashPanic carries, once a Fake has crashed.
+var ErrCrashed = errors.New("pmem fake has crashed")
+
+// Fake is a Region in memory that can crash. It keeps, for every word stored since it was last
+// durable, all the values it has had, and so can produce every image that persistent memory, or a
+// disk under fdatasync, may hold after a crash:
+//
+//   - a word that was flushed and fenced since its last store has that store's value;
+//   - any other word has any one of the values it had since (and including) its last durable one,
+//     whatever its neighbours have, because cache lines and pages are written back at any time,
+//     in any order, fenced or not.
+//
+// These are the faults a user of a Region must survive, and no others: words never tear, and
+// fenced words never go back. (Real hardware keeps the order of stores within a cache line; the
+// fake does not, so code that relies on it fails here.)
+//
+// A test arms a crash at the n-th fence, runs until it hits, takes any number of images with
+// CrashImage and opens each with NewFakeFrom. All methods may be called from any goroutine.
+type Fake struct {
+	mapping
+	durability Durability
+
+	mu struct {
+		sync.Mutex
+		pending map[uint64]*history // by word offset: words that are not (only) what is durable
+		flushed map[uint64]struct{} // of pending: words with a flush that awaits a fence
+		crashed bool
+		fences  int
+		flushes int
+		crashAt int // fence before whose effect to crash; 0: never
+		panics  bool
+		onFence func(n int)
+		track   bool
+		sites   map[Site]int
+		skip    Site
+	}
+}
+
+// history is what a word has been since it was last durable: values[0] is durable.
+type history struct {
+	values []uint64
+	fence  int // index of the value that the next fence makes durable; 0: no flush is under way
+}
+
+// CrashPanic is what a Fake panics with when an armed crash hits (CrashAtFence with panics).
+type CrashPanic struct{ Fence int }
+
+// Error implements error.
+func (c CrashPanic) Error() string { return fmt.Sprintf("%v at fence %d", ErrCrashed, c.Fence) }
+
+// Unwrap makes errors.Is(c, ErrCrashed) true.
+func (c CrashPanic) Unwrap() error { return ErrCrashed }
+
+// NewFake returns bytes of zero memory, all durable, that claims to have the durability given.
+func NewFake(bytes uint64, d Durability) *Fake {
+	m, err := mapAnonymous(bytes)
+	if err != nil {
+		panic(err)
+	}
+	f := &Fake{mapping: m, durability: d}
+	f.mu.pending = map[uint64]*history{}
+	f.mu.flushed = map[uint64]struct{}{}
+	f.mu.sites = map[Site]int{}
+	// Tests drop fakes by the thousand; the memory is not Go's, so give it back with the object.
+	runtime.AddCleanup(f, func(m mapping) { _ = m.unmap() }, m)
+	return f
+}
+
+// NewFakeFrom returns a fake that holds image (copied), all durable.
+func NewFakeFrom(image []byte, d Durability) *Fake {
+	f := NewFake(uint64(len(image)), d)
+	copy(f.mem, image)
+	return f
+}
+
+// Durability implements Region.
+func (f *Fake) Durability() Durability { return f.durability }
+
+// Close implements Region. The memory goes when the object does.
+func (f *Fake) Close() error { return nil }
+
+// note records that the word at offset is about to change. REQUIRES: mu held, before the store.
+func (f *Fake) note(offset, value uint64) {
+	if f.mu.crashed {
+		return
+	}
+	h := f.mu.pending[offset]
+	if h == nil {
+		h = &history{values: []uint64{f.mapping.Load64(offset)}}
+		f.mu.pending[offset] = h
+	}
+	h.values = append(h.values, value)
+}
+
+// Load64 implements Region.
+func (f *Fake) Load64(offset uint64) uint64 { return f.mapping.Load64(offset) }
+
+// Store64 implements Region.
+func (f *Fake) Store64(offset, value uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(offset, value)
+	f.mapping.Store64(offset, value)
+}
+
+// CompareAndSwap64 implements Region.
+func (f *Fake) CompareAndSwap64(offset, expect, swap uint64) (before uint64, swapped bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if before = f.mapping.Load64(offset); before != expect {
+		return before, false
+	}
+	f.note(offset, swap)
+	f.mapping.Store64(offset, swap)
+	return before, true
+}
+
+// Add64 implements Region.
+func (f *Fake) Add64(offset, delta uint64) (before uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before = f.mapping.Load64(offset)
+	f.note(offset, before+delta)
+	f.mapping.Store64(offset, before+delta)
+	return before
+}
+
+// Read implements Region.
+func (f *Fake) Read(offset uint64, dst []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mapping.Read(offset, dst)
+}
+
+// Write implements Region.
+func (f *Fake) Write(offset uint64, src []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dst := f.rangeOf(offset, uint64(len(src)))
+	if len(src) == 0 {
+		return
+	}
+	first, end := offset&^(wordBytes-1), (offset+uint64(len(src))+wordBytes-1)&^(wordBytes-1)
+	var before []uint64
+	if !f.mu.crashed {
+		for w := first; w < end; w += wordBytes {
+			before = append(before, f.mapping.Load64(w))
+		}
+	}
+	copy(dst, src)
+	for i := range before {
+		w := first + uint64(i)*wordBytes
+		after := f.mapping.Load64(w)
+		f.mapping.Store64(w, before[i]) // note reads the word's old value from memory
+		f.note(w, after)
+		f.mapping.Store64(w, after)
+	}
+}
+
+// Flush implements Region.
+func (f *Fake) Flush(offset, length uint64) {
+	f.rangeOf(offset, length)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.skipped(KindFlush) || f.mu.crashed || length == 0 {
+		return
+	}
+	f.mu.flushes++
+	first, end := offset&^(LineBytes-1), (offset+length+LineBytes-1)&^(LineBytes-1)
+	for w := first; w < end; w += wordBytes {
+		if h := f.mu.pending[w]; h != nil {
+			h.fence = len(h.values) - 1
+			f.mu.flushed[w] = struct{}{}
+		}
+	}
+}
+
+// Fence implements Region. It returns ErrCrashed once the fake has crashed.
+func (f *Fake) Fence() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.skipped(KindFence) {
+		return nil
+	}
+	if f.mu.crashed {
+		return ErrCrashed
+	}
+	f.mu.fences++
+	if f.mu.onFence != nil {
+		f.mu.onFence(f.mu.fences)
+	}
+	if f.mu.fences == f.mu.crashAt {
+		f.mu.crashed = true
+		if f.mu.panics {
+			panic(CrashPanic{f.mu.fences})
+		}
+		return ErrCrashed
+	}
+	for w := range f.mu.flushed {
+		h := f.mu.pending[w]
+		if h.values = h.values[h.fence:]; len(h.values) == 1 {
+			delete(f.mu.pending, w)
+		}
+		h.fence = 0
+	}
+	clear(f.mu.flushed)
+	return nil
+}
+
+// CrashAtFence arms a crash at the n-th fence from now, before it takes effect; n 0 disarms. With
+// panics the fence panics with CrashPanic, for single-goroutine code (see Crashes). Without, it
+// and all later ones return ErrCrashed; what is stored after the crash is visible but in no image.
+func (f *Fake) CrashAtFence(n int, panics bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.crashAt, f.mu.panics = 0, panics
+	if n > 0 {
+		f.mu.crashAt = f.mu.fences + n
+	}
+}
+
+// OnFence has hook called at each fence, with its number from 1, before it takes effect and before an armed crash.
+// It must not call the fake.
+func (f *Fake) OnFence(hook func(n int)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.onFence = hook
+}
+
+// Crash crashes now.
+func (f *Fake) Crash() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.crashed = true
+}
+
+// Crashed says whether the fake has crashed.
+func (f *Fake) Crashed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.crashed
+}
+
+// Fences returns how many fences there have been, and Flushes how many flushes.
+func (f *Fake) Fences() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.fences
+}
+
+// Flushes returns how many flushes there have been.
+func (f *Fake) Flushes() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.flushes
+}
+
+// PendingWords returns how many words are not durable as they are visible.
+func (f *Fake) PendingWords() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.mu.pending)
+}
+
+// Crashes runs work and says whether the fake's armed crash ended it. Other panics pass through.
+func Crashes(work func()) (crashed bool) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case CrashPanic:
+			crashed = true
+		default:
+			panic(p)
+		}
+	}()
+	work()
+	return false
+}
+
+// CrashImage returns one of the images that may be there after a crash at this point (or at the
+// point of the crash, if there was one), drawn with rng. How many of the pending words survive is drawn too: none, all, all
+// but one, one alone, or a share. The fake itself is unchanged.
+func (f *Fake) CrashImage(rng *rand.Rand) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	image := slices.Clone(f.mem)
+	words := slices.Sorted(maps.Keys(f.mu.pending)) // map order must not leak into what a seed means
+	lucky, keep := -1, 0.0
+	if len(words) > 0 {
+		lucky = rng.IntN(len(words))
+	}
+	switch rng.IntN(8) {
+	case 0: // all lost
+		lucky = -1
+	case 1: // all kept
+		lucky, keep = -1, 1
+	case 2: // one alone kept
+	case 3: // one alone lost
+		keep = 1
+	default:
+		lucky, keep = -1, rng.Float64()
+	}
+	for i, w := range words {
+		values := f.mu.pending[w].values
+		latest := rng.Float64() < keep
+		if i == lucky {
+			latest = keep == 0
+		}
+		value := values[0]
+		switch {
+		case latest:
+			value = values[len(values)-1]
+		case rng.IntN(4) == 0: // or something in between
+			value = values[rng.IntN(len(values))]
+		}
+		putWord(image, w, value)
+	}
+	return image
+}
+
+// StrictImage returns the image in which every pending word is lost.
+func (f *Fake) StrictImage() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	image := slices.Clone(f.mem)
+	for w, h := range f.mu.pending {
+		putWord(image, w, h.values[0])
+	}
+	return image
+}
+
+func putWord(image []byte, offset, value uint64) {
+	m := mapping{image}
+	m.Store64(offset, value)
+}
