@@ -1542,9 +1542,11 @@ type StatusQuery struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What part of the status is wanted; empty is all of it.
-	Topic         string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Where the answer goes, when the question came over PUSH; empty over REQ, whose answer takes the same way back.
+	ResponseAddress string `protobuf:"bytes,3,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StatusQuery) Reset() {
@@ -1587,6 +1589,13 @@ func (x *StatusQuery) GetRequestId() string {
 func (x *StatusQuery) GetTopic() string {
 	if x != nil {
 		return x.Topic
+	}
+	return ""
+}
+
+func (x *StatusQuery) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
 	}
 	return ""
 }
@@ -1756,7 +1765,956 @@ func (x *NodeKill) GetPrivateIps() []string {
 	return nil
 }
 
-// ControlEnvelope is the only message on a control socket. Numbers 40 to 59 are kept for leases, fencing and
+// MetaRead asks the DPM for a metadata record, "ownership" for one; the answer is a MetaState.
+type MetaRead struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResponseAddress string                 `protobuf:"bytes,1,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Name            string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// The reader has this version already: an answer of the same version carries no value.
+	KnownVersion  uint64 `protobuf:"varint,4,opt,name=known_version,json=knownVersion,proto3" json:"known_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaRead) Reset() {
+	*x = MetaRead{}
+	mi := &file_messages_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaRead) ProtoMessage() {}
+
+func (x *MetaRead) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaRead.ProtoReflect.Descriptor instead.
+func (*MetaRead) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MetaRead) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
+	}
+	return ""
+}
+
+func (x *MetaRead) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MetaRead) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MetaRead) GetKnownVersion() uint64 {
+	if x != nil {
+		return x.KnownVersion
+	}
+	return 0
+}
+
+// MetaSwap asks the DPM to replace a metadata record if its version is still expected_version (0: there is none).
+// The answer is a MetaState.
+type MetaSwap struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResponseAddress string                 `protobuf:"bytes,1,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Name            string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	ExpectedVersion uint64                 `protobuf:"varint,4,opt,name=expected_version,json=expectedVersion,proto3" json:"expected_version,omitempty"`
+	Value           []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *MetaSwap) Reset() {
+	*x = MetaSwap{}
+	mi := &file_messages_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaSwap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaSwap) ProtoMessage() {}
+
+func (x *MetaSwap) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaSwap.ProtoReflect.Descriptor instead.
+func (*MetaSwap) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *MetaSwap) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
+	}
+	return ""
+}
+
+func (x *MetaSwap) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MetaSwap) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MetaSwap) GetExpectedVersion() uint64 {
+	if x != nil {
+		return x.ExpectedVersion
+	}
+	return 0
+}
+
+func (x *MetaSwap) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// MetaState is what a metadata record holds now. For the ownership map version is the epoch.
+type MetaState struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Version   uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Value     []byte                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
+	// Of a MetaSwap: whether it happened. When not, version and value are what stood in its way.
+	Swapped bool `protobuf:"varint,5,opt,name=swapped,proto3" json:"swapped,omitempty"`
+	// Why the DPM could not do it at all.
+	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetaState) Reset() {
+	*x = MetaState{}
+	mi := &file_messages_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetaState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetaState) ProtoMessage() {}
+
+func (x *MetaState) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetaState.ProtoReflect.Descriptor instead.
+func (*MetaState) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *MetaState) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MetaState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MetaState) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *MetaState) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *MetaState) GetSwapped() bool {
+	if x != nil {
+		return x.Swapped
+	}
+	return false
+}
+
+func (x *MetaState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// RankFence asks the DPM to cut off a rank's incarnations up to upto_incarnation for ever. Idempotent. The
+// answer is a RankState.
+type RankFence struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResponseAddress string                 `protobuf:"bytes,1,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Rank            uint32                 `protobuf:"varint,3,opt,name=rank,proto3" json:"rank,omitempty"`
+	UptoIncarnation uint64                 `protobuf:"varint,4,opt,name=upto_incarnation,json=uptoIncarnation,proto3" json:"upto_incarnation,omitempty"`
+	// The asker knows the process to be gone (it was waited for).
+	ProcessGone   bool `protobuf:"varint,5,opt,name=process_gone,json=processGone,proto3" json:"process_gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RankFence) Reset() {
+	*x = RankFence{}
+	mi := &file_messages_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RankFence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RankFence) ProtoMessage() {}
+
+func (x *RankFence) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RankFence.ProtoReflect.Descriptor instead.
+func (*RankFence) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RankFence) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
+	}
+	return ""
+}
+
+func (x *RankFence) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RankFence) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *RankFence) GetUptoIncarnation() uint64 {
+	if x != nil {
+		return x.UptoIncarnation
+	}
+	return 0
+}
+
+func (x *RankFence) GetProcessGone() bool {
+	if x != nil {
+		return x.ProcessGone
+	}
+	return false
+}
+
+// RankDrain asks the DPM to merge all that a rank has written up to now. It answers at once with a RankState and
+// how far it is; ask again until drained.
+type RankDrain struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResponseAddress string                 `protobuf:"bytes,1,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Rank            uint32                 `protobuf:"varint,3,opt,name=rank,proto3" json:"rank,omitempty"`
+	Incarnation     uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *RankDrain) Reset() {
+	*x = RankDrain{}
+	mi := &file_messages_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RankDrain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RankDrain) ProtoMessage() {}
+
+func (x *RankDrain) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RankDrain.ProtoReflect.Descriptor instead.
+func (*RankDrain) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RankDrain) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
+	}
+	return ""
+}
+
+func (x *RankDrain) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RankDrain) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *RankDrain) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+// RankState is what the DPM knows of a rank.
+type RankState struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	RequestId   string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Rank        uint32                 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	PrivateIp   string                 `protobuf:"bytes,4,opt,name=private_ip,json=privateIp,proto3" json:"private_ip,omitempty"`
+	LeaseWord   uint64                 `protobuf:"varint,5,opt,name=lease_word,json=leaseWord,proto3" json:"lease_word,omitempty"`
+	// Time since the DPM saw the lease word change, on the DPM's clock.
+	LeaseUnchangedMilliseconds uint64 `protobuf:"varint,6,opt,name=lease_unchanged_milliseconds,json=leaseUnchangedMilliseconds,proto3" json:"lease_unchanged_milliseconds,omitempty"`
+	Attached                   bool   `protobuf:"varint,7,opt,name=attached,proto3" json:"attached,omitempty"`
+	Fenced                     bool   `protobuf:"varint,8,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	ProcessGone                bool   `protobuf:"varint,9,opt,name=process_gone,json=processGone,proto3" json:"process_gone,omitempty"`
+	Drained                    bool   `protobuf:"varint,10,opt,name=drained,proto3" json:"drained,omitempty"`
+	UnmergedSegments           uint64 `protobuf:"varint,11,opt,name=unmerged_segments,json=unmergedSegments,proto3" json:"unmerged_segments,omitempty"`
+	UnmergedBytes              uint64 `protobuf:"varint,12,opt,name=unmerged_bytes,json=unmergedBytes,proto3" json:"unmerged_bytes,omitempty"`
+	Error                      string `protobuf:"bytes,13,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
+}
+
+func (x *RankState) Reset() {
+	*x = RankState{}
+	mi := &file_messages_control_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RankState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RankState) ProtoMessage() {}
+
+func (x *RankState) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RankState.ProtoReflect.Descriptor instead.
+func (*RankState) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RankState) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RankState) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *RankState) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *RankState) GetPrivateIp() string {
+	if x != nil {
+		return x.PrivateIp
+	}
+	return ""
+}
+
+func (x *RankState) GetLeaseWord() uint64 {
+	if x != nil {
+		return x.LeaseWord
+	}
+	return 0
+}
+
+func (x *RankState) GetLeaseUnchangedMilliseconds() uint64 {
+	if x != nil {
+		return x.LeaseUnchangedMilliseconds
+	}
+	return 0
+}
+
+func (x *RankState) GetAttached() bool {
+	if x != nil {
+		return x.Attached
+	}
+	return false
+}
+
+func (x *RankState) GetFenced() bool {
+	if x != nil {
+		return x.Fenced
+	}
+	return false
+}
+
+func (x *RankState) GetProcessGone() bool {
+	if x != nil {
+		return x.ProcessGone
+	}
+	return false
+}
+
+func (x *RankState) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+func (x *RankState) GetUnmergedSegments() uint64 {
+	if x != nil {
+		return x.UnmergedSegments
+	}
+	return 0
+}
+
+func (x *RankState) GetUnmergedBytes() uint64 {
+	if x != nil {
+		return x.UnmergedBytes
+	}
+	return 0
+}
+
+func (x *RankState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// PoolQuery asks the DPM for a PoolState.
+type PoolQuery struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResponseAddress string                 `protobuf:"bytes,1,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *PoolQuery) Reset() {
+	*x = PoolQuery{}
+	mi := &file_messages_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolQuery) ProtoMessage() {}
+
+func (x *PoolQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolQuery.ProtoReflect.Descriptor instead.
+func (*PoolQuery) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PoolQuery) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
+	}
+	return ""
+}
+
+func (x *PoolQuery) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// PoolState is the DPM's view of itself.
+type PoolState struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	RequestId        string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	PoolId           []byte                 `protobuf:"bytes,2,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	ServerEpoch      uint64                 `protobuf:"varint,3,opt,name=server_epoch,json=serverEpoch,proto3" json:"server_epoch,omitempty"`
+	Durability       string                 `protobuf:"bytes,4,opt,name=durability,proto3" json:"durability,omitempty"`
+	Ranks            []*RankState           `protobuf:"bytes,5,rep,name=ranks,proto3" json:"ranks,omitempty"`
+	OwnershipVersion uint64                 `protobuf:"varint,6,opt,name=ownership_version,json=ownershipVersion,proto3" json:"ownership_version,omitempty"`
+	Counters         map[string]uint64      `protobuf:"bytes,7,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Gauges           map[string]float64     `protobuf:"bytes,8,rep,name=gauges,proto3" json:"gauges,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *PoolState) Reset() {
+	*x = PoolState{}
+	mi := &file_messages_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolState) ProtoMessage() {}
+
+func (x *PoolState) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolState.ProtoReflect.Descriptor instead.
+func (*PoolState) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PoolState) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PoolState) GetPoolId() []byte {
+	if x != nil {
+		return x.PoolId
+	}
+	return nil
+}
+
+func (x *PoolState) GetServerEpoch() uint64 {
+	if x != nil {
+		return x.ServerEpoch
+	}
+	return 0
+}
+
+func (x *PoolState) GetDurability() string {
+	if x != nil {
+		return x.Durability
+	}
+	return ""
+}
+
+func (x *PoolState) GetRanks() []*RankState {
+	if x != nil {
+		return x.Ranks
+	}
+	return nil
+}
+
+func (x *PoolState) GetOwnershipVersion() uint64 {
+	if x != nil {
+		return x.OwnershipVersion
+	}
+	return 0
+}
+
+func (x *PoolState) GetCounters() map[string]uint64 {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *PoolState) GetGauges() map[string]float64 {
+	if x != nil {
+		return x.Gauges
+	}
+	return nil
+}
+
+// StatisticsQuery asks a KN for one KnStatistics a thread, in a StatisticsReport.
+type StatisticsQuery struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResponseAddress string                 `protobuf:"bytes,1,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *StatisticsQuery) Reset() {
+	*x = StatisticsQuery{}
+	mi := &file_messages_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatisticsQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatisticsQuery) ProtoMessage() {}
+
+func (x *StatisticsQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatisticsQuery.ProtoReflect.Descriptor instead.
+func (*StatisticsQuery) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *StatisticsQuery) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
+	}
+	return ""
+}
+
+func (x *StatisticsQuery) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type StatisticsReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	PrivateIp     string                 `protobuf:"bytes,2,opt,name=private_ip,json=privateIp,proto3" json:"private_ip,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Threads       []*KnStatistics        `protobuf:"bytes,4,rep,name=threads,proto3" json:"threads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatisticsReport) Reset() {
+	*x = StatisticsReport{}
+	mi := &file_messages_control_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatisticsReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatisticsReport) ProtoMessage() {}
+
+func (x *StatisticsReport) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatisticsReport.ProtoReflect.Descriptor instead.
+func (*StatisticsReport) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *StatisticsReport) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *StatisticsReport) GetPrivateIp() string {
+	if x != nil {
+		return x.PrivateIp
+	}
+	return ""
+}
+
+func (x *StatisticsReport) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *StatisticsReport) GetThreads() []*KnStatistics {
+	if x != nil {
+		return x.Threads
+	}
+	return nil
+}
+
+// NodeGone tells the M-nodes that a process is known to be dead: whoever started it has waited for it.
+type NodeGone struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Kind        string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	PrivateIp   string                 `protobuf:"bytes,2,opt,name=private_ip,json=privateIp,proto3" json:"private_ip,omitempty"`
+	Rank        uint32                 `protobuf:"varint,3,opt,name=rank,proto3" json:"rank,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Pid         uint64                 `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Its exit status in words.
+	Detail        string `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeGone) Reset() {
+	*x = NodeGone{}
+	mi := &file_messages_control_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeGone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeGone) ProtoMessage() {}
+
+func (x *NodeGone) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeGone.ProtoReflect.Descriptor instead.
+func (*NodeGone) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *NodeGone) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *NodeGone) GetPrivateIp() string {
+	if x != nil {
+		return x.PrivateIp
+	}
+	return ""
+}
+
+func (x *NodeGone) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *NodeGone) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *NodeGone) GetPid() uint64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *NodeGone) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// ReplicationChange asks the M-node to change the replication of keys in the next map. The answer is an OwnershipAck
+// once a map with the change is in force, or with an error's text.
+type ReplicationChange struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResponseAddress string                 `protobuf:"bytes,1,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Keys            []*ReplicatedKey       `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ReplicationChange) Reset() {
+	*x = ReplicationChange{}
+	mi := &file_messages_control_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicationChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicationChange) ProtoMessage() {}
+
+func (x *ReplicationChange) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicationChange.ProtoReflect.Descriptor instead.
+func (*ReplicationChange) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ReplicationChange) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
+	}
+	return ""
+}
+
+func (x *ReplicationChange) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReplicationChange) GetKeys() []*ReplicatedKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// ControlEnvelope is the only message on a control socket. Numbers 45 to 59 are kept for leases, fencing and
 // selective replication.
 type ControlEnvelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1777,6 +2735,18 @@ type ControlEnvelope struct {
 	//	*ControlEnvelope_StatusQuery
 	//	*ControlEnvelope_StatusReport
 	//	*ControlEnvelope_NodeKill
+	//	*ControlEnvelope_MetaRead
+	//	*ControlEnvelope_MetaSwap
+	//	*ControlEnvelope_MetaState
+	//	*ControlEnvelope_PoolQuery
+	//	*ControlEnvelope_PoolState
+	//	*ControlEnvelope_StatisticsQuery
+	//	*ControlEnvelope_StatisticsReport
+	//	*ControlEnvelope_RankFence
+	//	*ControlEnvelope_RankDrain
+	//	*ControlEnvelope_RankState
+	//	*ControlEnvelope_NodeGone
+	//	*ControlEnvelope_ReplicationChange
 	Body          isControlEnvelope_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1784,7 +2754,7 @@ type ControlEnvelope struct {
 
 func (x *ControlEnvelope) Reset() {
 	*x = ControlEnvelope{}
-	mi := &file_messages_control_proto_msgTypes[19]
+	mi := &file_messages_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +2766,7 @@ func (x *ControlEnvelope) String() string {
 func (*ControlEnvelope) ProtoMessage() {}
 
 func (x *ControlEnvelope) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_control_proto_msgTypes[19]
+	mi := &file_messages_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +2779,7 @@ func (x *ControlEnvelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlEnvelope.ProtoReflect.Descriptor instead.
 func (*ControlEnvelope) Descriptor() ([]byte, []int) {
-	return file_messages_control_proto_rawDescGZIP(), []int{19}
+	return file_messages_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ControlEnvelope) GetSender() string {
@@ -1943,6 +2913,114 @@ func (x *ControlEnvelope) GetNodeKill() *NodeKill {
 	return nil
 }
 
+func (x *ControlEnvelope) GetMetaRead() *MetaRead {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_MetaRead); ok {
+			return x.MetaRead
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetMetaSwap() *MetaSwap {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_MetaSwap); ok {
+			return x.MetaSwap
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetMetaState() *MetaState {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_MetaState); ok {
+			return x.MetaState
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetPoolQuery() *PoolQuery {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_PoolQuery); ok {
+			return x.PoolQuery
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetPoolState() *PoolState {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_PoolState); ok {
+			return x.PoolState
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetStatisticsQuery() *StatisticsQuery {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_StatisticsQuery); ok {
+			return x.StatisticsQuery
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetStatisticsReport() *StatisticsReport {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_StatisticsReport); ok {
+			return x.StatisticsReport
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetRankFence() *RankFence {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_RankFence); ok {
+			return x.RankFence
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetRankDrain() *RankDrain {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_RankDrain); ok {
+			return x.RankDrain
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetRankState() *RankState {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_RankState); ok {
+			return x.RankState
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetNodeGone() *NodeGone {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_NodeGone); ok {
+			return x.NodeGone
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetReplicationChange() *ReplicationChange {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_ReplicationChange); ok {
+			return x.ReplicationChange
+		}
+	}
+	return nil
+}
+
 type isControlEnvelope_Body interface {
 	isControlEnvelope_Body()
 }
@@ -1999,6 +3077,54 @@ type ControlEnvelope_NodeKill struct {
 	NodeKill *NodeKill `protobuf:"bytes,32,opt,name=node_kill,json=nodeKill,proto3,oneof"`
 }
 
+type ControlEnvelope_MetaRead struct {
+	MetaRead *MetaRead `protobuf:"bytes,33,opt,name=meta_read,json=metaRead,proto3,oneof"`
+}
+
+type ControlEnvelope_MetaSwap struct {
+	MetaSwap *MetaSwap `protobuf:"bytes,34,opt,name=meta_swap,json=metaSwap,proto3,oneof"`
+}
+
+type ControlEnvelope_MetaState struct {
+	MetaState *MetaState `protobuf:"bytes,35,opt,name=meta_state,json=metaState,proto3,oneof"`
+}
+
+type ControlEnvelope_PoolQuery struct {
+	PoolQuery *PoolQuery `protobuf:"bytes,36,opt,name=pool_query,json=poolQuery,proto3,oneof"`
+}
+
+type ControlEnvelope_PoolState struct {
+	PoolState *PoolState `protobuf:"bytes,37,opt,name=pool_state,json=poolState,proto3,oneof"`
+}
+
+type ControlEnvelope_StatisticsQuery struct {
+	StatisticsQuery *StatisticsQuery `protobuf:"bytes,38,opt,name=statistics_query,json=statisticsQuery,proto3,oneof"`
+}
+
+type ControlEnvelope_StatisticsReport struct {
+	StatisticsReport *StatisticsReport `protobuf:"bytes,39,opt,name=statistics_report,json=statisticsReport,proto3,oneof"`
+}
+
+type ControlEnvelope_RankFence struct {
+	RankFence *RankFence `protobuf:"bytes,40,opt,name=rank_fence,json=rankFence,proto3,oneof"`
+}
+
+type ControlEnvelope_RankDrain struct {
+	RankDrain *RankDrain `protobuf:"bytes,41,opt,name=rank_drain,json=rankDrain,proto3,oneof"`
+}
+
+type ControlEnvelope_RankState struct {
+	RankState *RankState `protobuf:"bytes,42,opt,name=rank_state,json=rankState,proto3,oneof"`
+}
+
+type ControlEnvelope_NodeGone struct {
+	NodeGone *NodeGone `protobuf:"bytes,43,opt,name=node_gone,json=nodeGone,proto3,oneof"`
+}
+
+type ControlEnvelope_ReplicationChange struct {
+	ReplicationChange *ReplicationChange `protobuf:"bytes,44,opt,name=replication_change,json=replicationChange,proto3,oneof"`
+}
+
 func (*ControlEnvelope_Prepare) isControlEnvelope_Body() {}
 
 func (*ControlEnvelope_Prepared) isControlEnvelope_Body() {}
@@ -2024,6 +3150,30 @@ func (*ControlEnvelope_StatusQuery) isControlEnvelope_Body() {}
 func (*ControlEnvelope_StatusReport) isControlEnvelope_Body() {}
 
 func (*ControlEnvelope_NodeKill) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_MetaRead) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_MetaSwap) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_MetaState) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_PoolQuery) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_PoolState) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_StatisticsQuery) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_StatisticsReport) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_RankFence) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_RankDrain) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_RankState) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_NodeGone) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_ReplicationChange) isControlEnvelope_Body() {}
 
 var File_messages_control_proto protoreflect.FileDescriptor
 
@@ -2189,11 +3339,12 @@ const file_messages_control_proto_rawDesc = "" +
 	"\x03pid\x18\x05 \x01(\x04R\x03pid\x12\x14\n" +
 	"\x05state\x18\x06 \x01(\tR\x05state\x12\x1a\n" +
 	"\brestarts\x18\a \x01(\rR\brestarts\x12\x16\n" +
-	"\x06detail\x18\b \x01(\tR\x06detail\"B\n" +
+	"\x06detail\x18\b \x01(\tR\x06detail\"m\n" +
 	"\vStatusQuery\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
-	"\x05topic\x18\x02 \x01(\tR\x05topic\"\xe4\x03\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\x12)\n" +
+	"\x10response_address\x18\x03 \x01(\tR\x0fresponseAddress\"\xe4\x03\n" +
 	"\fStatusReport\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
@@ -2219,7 +3370,106 @@ const file_messages_control_proto_rawDesc = "" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\rR\x05count\x12\x1f\n" +
 	"\vprivate_ips\x18\x04 \x03(\tR\n" +
-	"privateIps\"\xd2\x05\n" +
+	"privateIps\"\x8d\x01\n" +
+	"\bMetaRead\x12)\n" +
+	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12#\n" +
+	"\rknown_version\x18\x04 \x01(\x04R\fknownVersion\"\xa9\x01\n" +
+	"\bMetaSwap\x12)\n" +
+	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12)\n" +
+	"\x10expected_version\x18\x04 \x01(\x04R\x0fexpectedVersion\x12\x14\n" +
+	"\x05value\x18\x05 \x01(\fR\x05value\"\x9e\x01\n" +
+	"\tMetaState\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\fR\x05value\x12\x18\n" +
+	"\aswapped\x18\x05 \x01(\bR\aswapped\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\xb7\x01\n" +
+	"\tRankFence\x12)\n" +
+	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04rank\x18\x03 \x01(\rR\x04rank\x12)\n" +
+	"\x10upto_incarnation\x18\x04 \x01(\x04R\x0fuptoIncarnation\x12!\n" +
+	"\fprocess_gone\x18\x05 \x01(\bR\vprocessGone\"\x8b\x01\n" +
+	"\tRankDrain\x12)\n" +
+	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04rank\x18\x03 \x01(\rR\x04rank\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\"\xbb\x03\n" +
+	"\tRankState\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04rank\x18\x02 \x01(\rR\x04rank\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x1d\n" +
+	"\n" +
+	"private_ip\x18\x04 \x01(\tR\tprivateIp\x12\x1d\n" +
+	"\n" +
+	"lease_word\x18\x05 \x01(\x04R\tleaseWord\x12@\n" +
+	"\x1clease_unchanged_milliseconds\x18\x06 \x01(\x04R\x1aleaseUnchangedMilliseconds\x12\x1a\n" +
+	"\battached\x18\a \x01(\bR\battached\x12\x16\n" +
+	"\x06fenced\x18\b \x01(\bR\x06fenced\x12!\n" +
+	"\fprocess_gone\x18\t \x01(\bR\vprocessGone\x12\x18\n" +
+	"\adrained\x18\n" +
+	" \x01(\bR\adrained\x12+\n" +
+	"\x11unmerged_segments\x18\v \x01(\x04R\x10unmergedSegments\x12%\n" +
+	"\x0eunmerged_bytes\x18\f \x01(\x04R\runmergedBytes\x12\x14\n" +
+	"\x05error\x18\r \x01(\tR\x05error\"U\n" +
+	"\tPoolQuery\x12)\n" +
+	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\"\xc8\x03\n" +
+	"\tPoolState\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x17\n" +
+	"\apool_id\x18\x02 \x01(\fR\x06poolId\x12!\n" +
+	"\fserver_epoch\x18\x03 \x01(\x04R\vserverEpoch\x12\x1e\n" +
+	"\n" +
+	"durability\x18\x04 \x01(\tR\n" +
+	"durability\x12'\n" +
+	"\x05ranks\x18\x05 \x03(\v2\x11.dinomo.RankStateR\x05ranks\x12+\n" +
+	"\x11ownership_version\x18\x06 \x01(\x04R\x10ownershipVersion\x12;\n" +
+	"\bcounters\x18\a \x03(\v2\x1f.dinomo.PoolState.CountersEntryR\bcounters\x125\n" +
+	"\x06gauges\x18\b \x03(\v2\x1d.dinomo.PoolState.GaugesEntryR\x06gauges\x1a;\n" +
+	"\rCountersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a9\n" +
+	"\vGaugesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"[\n" +
+	"\x0fStatisticsQuery\x12)\n" +
+	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\"\x96\x01\n" +
+	"\x10StatisticsReport\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
+	"\n" +
+	"private_ip\x18\x02 \x01(\tR\tprivateIp\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12.\n" +
+	"\athreads\x18\x04 \x03(\v2\x14.dinomo.KnStatisticsR\athreads\"\x9d\x01\n" +
+	"\bNodeGone\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1d\n" +
+	"\n" +
+	"private_ip\x18\x02 \x01(\tR\tprivateIp\x12\x12\n" +
+	"\x04rank\x18\x03 \x01(\rR\x04rank\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x10\n" +
+	"\x03pid\x18\x05 \x01(\x04R\x03pid\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"\x88\x01\n" +
+	"\x11ReplicationChange\x12)\n" +
+	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12)\n" +
+	"\x04keys\x18\x03 \x03(\v2\x15.dinomo.ReplicatedKeyR\x04keys\"\xf8\n" +
+	"\n" +
 	"\x0fControlEnvelope\x12\x16\n" +
 	"\x06sender\x18\x01 \x01(\tR\x06sender\x124\n" +
 	"\aprepare\x18\n" +
@@ -2235,8 +3485,26 @@ const file_messages_control_proto_rawDesc = "" +
 	"\fbench_report\x18\x17 \x01(\v2\x13.dinomo.BenchReportH\x00R\vbenchReport\x128\n" +
 	"\fstatus_query\x18\x1e \x01(\v2\x13.dinomo.StatusQueryH\x00R\vstatusQuery\x12;\n" +
 	"\rstatus_report\x18\x1f \x01(\v2\x14.dinomo.StatusReportH\x00R\fstatusReport\x12/\n" +
-	"\tnode_kill\x18  \x01(\v2\x10.dinomo.NodeKillH\x00R\bnodeKillB\x06\n" +
-	"\x04bodyJ\x04\b(\x10<B&Z$github.com/dinomo-kv/dinomo/messagesb\x06proto3"
+	"\tnode_kill\x18  \x01(\v2\x10.dinomo.NodeKillH\x00R\bnodeKill\x12/\n" +
+	"\tmeta_read\x18! \x01(\v2\x10.dinomo.MetaReadH\x00R\bmetaRead\x12/\n" +
+	"\tmeta_swap\x18\" \x01(\v2\x10.dinomo.MetaSwapH\x00R\bmetaSwap\x122\n" +
+	"\n" +
+	"meta_state\x18# \x01(\v2\x11.dinomo.MetaStateH\x00R\tmetaState\x122\n" +
+	"\n" +
+	"pool_query\x18$ \x01(\v2\x11.dinomo.PoolQueryH\x00R\tpoolQuery\x122\n" +
+	"\n" +
+	"pool_state\x18% \x01(\v2\x11.dinomo.PoolStateH\x00R\tpoolState\x12D\n" +
+	"\x10statistics_query\x18& \x01(\v2\x17.dinomo.StatisticsQueryH\x00R\x0fstatisticsQuery\x12G\n" +
+	"\x11statistics_report\x18' \x01(\v2\x18.dinomo.StatisticsReportH\x00R\x10statisticsReport\x122\n" +
+	"\n" +
+	"rank_fence\x18( \x01(\v2\x11.dinomo.RankFenceH\x00R\trankFence\x122\n" +
+	"\n" +
+	"rank_drain\x18) \x01(\v2\x11.dinomo.RankDrainH\x00R\trankDrain\x122\n" +
+	"\n" +
+	"rank_state\x18* \x01(\v2\x11.dinomo.RankStateH\x00R\trankState\x12/\n" +
+	"\tnode_gone\x18+ \x01(\v2\x10.dinomo.NodeGoneH\x00R\bnodeGone\x12J\n" +
+	"\x12replication_change\x18, \x01(\v2\x19.dinomo.ReplicationChangeH\x00R\x11replicationChangeB\x06\n" +
+	"\x04bodyJ\x04\b-\x10<B&Z$github.com/dinomo-kv/dinomo/messagesb\x06proto3"
 
 var (
 	file_messages_control_proto_rawDescOnce sync.Once
@@ -2250,7 +3518,7 @@ func file_messages_control_proto_rawDescGZIP() []byte {
 	return file_messages_control_proto_rawDescData
 }
 
-var file_messages_control_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_messages_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_messages_control_proto_goTypes = []any{
 	(*Member)(nil),            // 0: dinomo.Member
 	(*ReplicatedKey)(nil),     // 1: dinomo.ReplicatedKey
@@ -2271,12 +3539,26 @@ var file_messages_control_proto_goTypes = []any{
 	(*StatusQuery)(nil),       // 16: dinomo.StatusQuery
 	(*StatusReport)(nil),      // 17: dinomo.StatusReport
 	(*NodeKill)(nil),          // 18: dinomo.NodeKill
-	(*ControlEnvelope)(nil),   // 19: dinomo.ControlEnvelope
-	nil,                       // 20: dinomo.KnStatistics.ErrorsEntry
-	nil,                       // 21: dinomo.BenchReport.ErrorsEntry
-	nil,                       // 22: dinomo.StatusReport.CountersEntry
-	nil,                       // 23: dinomo.StatusReport.GaugesEntry
-	nil,                       // 24: dinomo.StatusReport.FactsEntry
+	(*MetaRead)(nil),          // 19: dinomo.MetaRead
+	(*MetaSwap)(nil),          // 20: dinomo.MetaSwap
+	(*MetaState)(nil),         // 21: dinomo.MetaState
+	(*RankFence)(nil),         // 22: dinomo.RankFence
+	(*RankDrain)(nil),         // 23: dinomo.RankDrain
+	(*RankState)(nil),         // 24: dinomo.RankState
+	(*PoolQuery)(nil),         // 25: dinomo.PoolQuery
+	(*PoolState)(nil),         // 26: dinomo.PoolState
+	(*StatisticsQuery)(nil),   // 27: dinomo.StatisticsQuery
+	(*StatisticsReport)(nil),  // 28: dinomo.StatisticsReport
+	(*NodeGone)(nil),          // 29: dinomo.NodeGone
+	(*ReplicationChange)(nil), // 30: dinomo.ReplicationChange
+	(*ControlEnvelope)(nil),   // 31: dinomo.ControlEnvelope
+	nil,                       // 32: dinomo.KnStatistics.ErrorsEntry
+	nil,                       // 33: dinomo.BenchReport.ErrorsEntry
+	nil,                       // 34: dinomo.StatusReport.CountersEntry
+	nil,                       // 35: dinomo.StatusReport.GaugesEntry
+	nil,                       // 36: dinomo.StatusReport.FactsEntry
+	nil,                       // 37: dinomo.PoolState.CountersEntry
+	nil,                       // 38: dinomo.PoolState.GaugesEntry
 }
 var file_messages_control_proto_depIdxs = []int32{
 	0,  // 0: dinomo.OwnershipMap.members:type_name -> dinomo.Member
@@ -2284,31 +3566,48 @@ var file_messages_control_proto_depIdxs = []int32{
 	2,  // 2: dinomo.OwnershipPrepare.next:type_name -> dinomo.OwnershipMap
 	2,  // 3: dinomo.OwnershipCommit.map:type_name -> dinomo.OwnershipMap
 	11, // 4: dinomo.KnStatistics.verbs:type_name -> dinomo.VerbCounts
-	20, // 5: dinomo.KnStatistics.errors:type_name -> dinomo.KnStatistics.ErrorsEntry
+	32, // 5: dinomo.KnStatistics.errors:type_name -> dinomo.KnStatistics.ErrorsEntry
 	12, // 6: dinomo.KnStatistics.hot_keys:type_name -> dinomo.HotKey
-	21, // 7: dinomo.BenchReport.errors:type_name -> dinomo.BenchReport.ErrorsEntry
+	33, // 7: dinomo.BenchReport.errors:type_name -> dinomo.BenchReport.ErrorsEntry
 	15, // 8: dinomo.StatusReport.nodes:type_name -> dinomo.NodeStatus
-	22, // 9: dinomo.StatusReport.counters:type_name -> dinomo.StatusReport.CountersEntry
-	23, // 10: dinomo.StatusReport.gauges:type_name -> dinomo.StatusReport.GaugesEntry
-	24, // 11: dinomo.StatusReport.facts:type_name -> dinomo.StatusReport.FactsEntry
-	3,  // 12: dinomo.ControlEnvelope.prepare:type_name -> dinomo.OwnershipPrepare
-	4,  // 13: dinomo.ControlEnvelope.prepared:type_name -> dinomo.OwnershipPrepared
-	5,  // 14: dinomo.ControlEnvelope.commit:type_name -> dinomo.OwnershipCommit
-	6,  // 15: dinomo.ControlEnvelope.abort:type_name -> dinomo.OwnershipAbort
-	7,  // 16: dinomo.ControlEnvelope.ack:type_name -> dinomo.OwnershipAck
-	8,  // 17: dinomo.ControlEnvelope.query:type_name -> dinomo.OwnershipQuery
-	9,  // 18: dinomo.ControlEnvelope.hello:type_name -> dinomo.NodeHello
-	10, // 19: dinomo.ControlEnvelope.bye:type_name -> dinomo.NodeBye
-	13, // 20: dinomo.ControlEnvelope.kn_statistics:type_name -> dinomo.KnStatistics
-	14, // 21: dinomo.ControlEnvelope.bench_report:type_name -> dinomo.BenchReport
-	16, // 22: dinomo.ControlEnvelope.status_query:type_name -> dinomo.StatusQuery
-	17, // 23: dinomo.ControlEnvelope.status_report:type_name -> dinomo.StatusReport
-	18, // 24: dinomo.ControlEnvelope.node_kill:type_name -> dinomo.NodeKill
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	34, // 9: dinomo.StatusReport.counters:type_name -> dinomo.StatusReport.CountersEntry
+	35, // 10: dinomo.StatusReport.gauges:type_name -> dinomo.StatusReport.GaugesEntry
+	36, // 11: dinomo.StatusReport.facts:type_name -> dinomo.StatusReport.FactsEntry
+	24, // 12: dinomo.PoolState.ranks:type_name -> dinomo.RankState
+	37, // 13: dinomo.PoolState.counters:type_name -> dinomo.PoolState.CountersEntry
+	38, // 14: dinomo.PoolState.gauges:type_name -> dinomo.PoolState.GaugesEntry
+	13, // 15: dinomo.StatisticsReport.threads:type_name -> dinomo.KnStatistics
+	1,  // 16: dinomo.ReplicationChange.keys:type_name -> dinomo.ReplicatedKey
+	3,  // 17: dinomo.ControlEnvelope.prepare:type_name -> dinomo.OwnershipPrepare
+	4,  // 18: dinomo.ControlEnvelope.prepared:type_name -> dinomo.OwnershipPrepared
+	5,  // 19: dinomo.ControlEnvelope.commit:type_name -> dinomo.OwnershipCommit
+	6,  // 20: dinomo.ControlEnvelope.abort:type_name -> dinomo.OwnershipAbort
+	7,  // 21: dinomo.ControlEnvelope.ack:type_name -> dinomo.OwnershipAck
+	8,  // 22: dinomo.ControlEnvelope.query:type_name -> dinomo.OwnershipQuery
+	9,  // 23: dinomo.ControlEnvelope.hello:type_name -> dinomo.NodeHello
+	10, // 24: dinomo.ControlEnvelope.bye:type_name -> dinomo.NodeBye
+	13, // 25: dinomo.ControlEnvelope.kn_statistics:type_name -> dinomo.KnStatistics
+	14, // 26: dinomo.ControlEnvelope.bench_report:type_name -> dinomo.BenchReport
+	16, // 27: dinomo.ControlEnvelope.status_query:type_name -> dinomo.StatusQuery
+	17, // 28: dinomo.ControlEnvelope.status_report:type_name -> dinomo.StatusReport
+	18, // 29: dinomo.ControlEnvelope.node_kill:type_name -> dinomo.NodeKill
+	19, // 30: dinomo.ControlEnvelope.meta_read:type_name -> dinomo.MetaRead
+	20, // 31: dinomo.ControlEnvelope.meta_swap:type_name -> dinomo.MetaSwap
+	21, // 32: dinomo.ControlEnvelope.meta_state:type_name -> dinomo.MetaState
+	25, // 33: dinomo.ControlEnvelope.pool_query:type_name -> dinomo.PoolQuery
+	26, // 34: dinomo.ControlEnvelope.pool_state:type_name -> dinomo.PoolState
+	27, // 35: dinomo.ControlEnvelope.statistics_query:type_name -> dinomo.StatisticsQuery
+	28, // 36: dinomo.ControlEnvelope.statistics_report:type_name -> dinomo.StatisticsReport
+	22, // 37: dinomo.ControlEnvelope.rank_fence:type_name -> dinomo.RankFence
+	23, // 38: dinomo.ControlEnvelope.rank_drain:type_name -> dinomo.RankDrain
+	24, // 39: dinomo.ControlEnvelope.rank_state:type_name -> dinomo.RankState
+	29, // 40: dinomo.ControlEnvelope.node_gone:type_name -> dinomo.NodeGone
+	30, // 41: dinomo.ControlEnvelope.replication_change:type_name -> dinomo.ReplicationChange
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_messages_control_proto_init() }
@@ -2316,7 +3615,7 @@ func file_messages_control_proto_init() {
 	if File_messages_control_proto != nil {
 		return
 	}
-	file_messages_control_proto_msgTypes[19].OneofWrappers = []any{
+	file_messages_control_proto_msgTypes[31].OneofWrappers = []any{
 		(*ControlEnvelope_Prepare)(nil),
 		(*ControlEnvelope_Prepared)(nil),
 		(*ControlEnvelope_Commit)(nil),
@@ -2330,6 +3629,18 @@ func file_messages_control_proto_init() {
 		(*ControlEnvelope_StatusQuery)(nil),
 		(*ControlEnvelope_StatusReport)(nil),
 		(*ControlEnvelope_NodeKill)(nil),
+		(*ControlEnvelope_MetaRead)(nil),
+		(*ControlEnvelope_MetaSwap)(nil),
+		(*ControlEnvelope_MetaState)(nil),
+		(*ControlEnvelope_PoolQuery)(nil),
+		(*ControlEnvelope_PoolState)(nil),
+		(*ControlEnvelope_StatisticsQuery)(nil),
+		(*ControlEnvelope_StatisticsReport)(nil),
+		(*ControlEnvelope_RankFence)(nil),
+		(*ControlEnvelope_RankDrain)(nil),
+		(*ControlEnvelope_RankState)(nil),
+		(*ControlEnvelope_NodeGone)(nil),
+		(*ControlEnvelope_ReplicationChange)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2337,7 +3648,7 @@ func file_messages_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_control_proto_rawDesc), len(file_messages_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
