@@ -1,0 +1,114 @@
+package runtime
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/internal/clock"
+)
+
+// chunkBytes is the unit of reading and of queueing. Smaller costs system calls (64 KiB of
+// 64-byte messages is a thousand of them in one call); larger costs cache misses and pins
+// more memory per connection.
+const chunkBytes = 64 << 10
+
+// smallChunkBytes is what a Push starts its queue with while its peer is not there, so that
+// a thousand addresses where nobody listens do not pin a thousand large chunks.
+const smallChunkBytes = 4 << 10
+
+// A chunk is a pooled buffer: of a Batch, of a connection that is reading, or of a Push's
+// queue. The last three fields belong to the queue.
+type chunk struct {
+	data []byte
+
+	filled, written, frames int
+	next                    *chunk
+}
+
+// Every chunk in use has exactly one holder (a reading connection, a Batch, a Push's queue),
+// and each of them has a limit, so the pools need none.
+var (
+	chunkPool      = sync.Pool{New: func() any { return &chunk{data: make([]byte, chunkBytes)} }}
+	smallChunkPool = sync.Pool{New: func() any { return &chunk{data: make([]byte, smallChunkBytes)} }}
+)
+
+func getChunk() *chunk { return chunkPool.Get().(*chunk) }
+
+// put gives a chunk back to its pool; one of any other size is left to the collector.
+func (c *chunk) put() {
+	c.filled, c.written, c.frames, c.next = 0, 0, 0, nil
+	switch len(c.data) {
+	case chunkBytes:
+		chunkPool.Put(c)
+	case smallChunkBytes:
+		smallChunkPool.Put(c)
+	}
+}
+
+// errBudget: a byteBudget had no room within the time given.
+var errBudget = errors.New("no room in the budget for large frames")
+
+// byteBudget is a counting semaphore over bytes whose waiters can give up. Used for frames
+// that do not fit a chunk, which are rare: it is not a hot path.
+type byteBudget struct {
+	mu struct {
+		sync.Mutex
+		free    int64
+		changed chan struct{} // closed at the next release; nil when nobody waits
+	}
+}
+
+func newByteBudget(bytes int64) *byteBudget {
+	b := &byteBudget{}
+	b.mu.free = bytes
+	return b
+}
+
+// acquire takes n bytes, waiting until they are free, done is closed (ErrClosed) or the
+// timeout has passed (errBudget).
+func (b *byteBudget) acquire(n int, done <-chan struct{}, timeout time.Duration) error {
+	var timer *clock.Timer
+	for {
+		changed := b.tryAcquire(int64(n))
+		if changed == nil {
+			return nil
+		}
+		if timer == nil {
+			timer = clock.Real{}.NewTimer(timeout)
+			defer timer.Stop()
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return errBudget
+		case <-done:
+			return ErrClosed
+		}
+	}
+}
+
+// tryAcquire takes n bytes and returns nil, or returns a channel that closes when some are
+// given back.
+func (b *byteBudget) tryAcquire(n int64) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.free >= n {
+		b.mu.free -= n
+		return nil
+	}
+	if b.mu.changed == nil {
+		b.mu.changed = make(chan struct{})
+	}
+	return b.mu.changed
+}
+
+func (b *byteBudget) release(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.free += int64(n)
+	if b.mu.changed != nil {
+		close(b.mu.changed)
+		b.mu.changed = nil
+	}
+}
