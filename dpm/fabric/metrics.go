@@ -7,16 +7,16 @@ import (
 
 // Metrics are a listener's counts since it was opened.
 type Metrics struct {
-	Connections uint64 // open and admitted now
-	Admitted    uint64 // queue pairs admitted so far
-	Refused     [RefusalReasons]uint64
-	Fences      uint64        // calls of Fence
-	FencedOff   uint64        // queue pairs killed by Fence
-	Verbs       [Kinds]uint64 // executed for peers, by Kind; a backend that the listener's processor does not serve counts none
-	Calls       uint64
-	BytesRead   uint64 // payload of READs and of replies
+	Connections  uint64 // open and admitted now
+	Admitted     uint64 // queue pairs admitted so far
+	Refused      [RefusalReasons]uint64
+	Fences       uint64        // calls of Fence
+	FencedOff    uint64        // queue pairs killed by Fence
+	Verbs        [Kinds]uint64 // executed for peers, by Kind; a backend that the listener's processor does not serve counts none
+	Calls        uint64
+	BytesRead    uint64 // payload of READs and of replies
 	BytesWritten uint64 // payload of WRITEs and of requests
-	Flushes     uint64 // fences of the region on behalf of FLUSH verbs
+	Flushes      uint64 // fences of the region on behalf of FLUSH verbs
 }
 
 // RefusalReason says why a listener turned a connection away.

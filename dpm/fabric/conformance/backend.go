@@ -1,0 +1,165 @@
+package conformance
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
+)
+
+// Backend is what the suite must know of a backend.
+type Backend struct {
+	Listen func(region pmem.Region, service fabric.Service, o fabric.ListenOptions) (fabric.Listener, error)
+	Dialer fabric.Dialer
+	// Address to listen on; default "127.0.0.1:0".
+	Address string
+	// Scale divides the lengths of the loops, for backends that run under emulation; default 1.
+	Scale int
+	// Allocates says that Post may allocate (a simulation).
+	Allocates bool
+	// Single says that calls and flushes cannot be held up, because everything runs on the caller's goroutine.
+	Single bool
+}
+
+// poolBytes is the size of the suite's pools: room for the longest batch, and an odd end.
+const poolBytes = 64<<20 + 4096
+
+// Run runs the suite.
+func Run(t *testing.T, b Backend) {
+	if b.Address == "" {
+		b.Address = "127.0.0.1:0"
+	}
+	if b.Scale == 0 {
+		b.Scale = 1
+	}
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, b *Backend)
+	}{
+		{"Session", testSession},
+		{"Model", testModel},
+		{"OrderWithinBatch", testOrderWithinBatch},
+		{"Atomics", testAtomics},
+		{"LongBatches", testLongBatches},
+		{"ConcurrentFetchAdd", testConcurrentFetchAdd},
+		{"ConcurrentCAS", testConcurrentCAS},
+		{"NoTornWords", testNoTornWords},
+		{"NeighboursSurvive", testNeighboursSurvive},
+		{"RefusedVerbs", testRefusedVerbs},
+		{"ReadOnly", testReadOnly},
+		{"Flush", testFlush},
+		{"FlushFails", testFlushFails},
+		{"FlushTimeout", testFlushTimeout},
+		{"Calls", testCalls},
+		{"ConcurrentCalls", testConcurrentCalls},
+		{"CallLimits", testCallLimits},
+		{"CallTimeout", testCallTimeout},
+		{"CallSeesWrites", testCallSeesWrites},
+		{"BlockedCallBlocksNobodyElse", testBlockedCall},
+		{"ListenerCloses", testListenerCloses},
+		{"Close", testClose},
+		{"CloseBreaksWait", testCloseBreaksWait},
+		{"Admission", testAdmission},
+		{"Full", testFull},
+		{"Fence", testFence},
+		{"FenceStopsWriters", testFenceStopsWriters},
+		{"FenceDuringAdmit", testFenceDuringAdmit},
+		{"Counters", testCounters},
+		{"Metrics", testMetrics},
+		{"NoAllocation", testNoAllocation},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, &b) })
+	}
+}
+
+// fixture is a listener on a fresh pool.
+type fixture struct {
+	t        testing.TB
+	backend  *Backend
+	region   *testRegion
+	service  *service
+	listener fabric.Listener
+}
+
+// start makes a pool and a listener that end with the test.
+func start(t testing.TB, b *Backend, change ...func(*fabric.ListenOptions)) *fixture {
+	t.Helper()
+	memory, err := pmem.NewVolatile(poolBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t, backend: b, region: newTestRegion(memory), service: newService()}
+	o := fabric.ListenOptions{Address: b.Address, Path: memory.Path(), Logf: t.Logf}
+	for _, c := range change {
+		c(&o)
+	}
+	f.listener, err = b.Listen(f.region, f.service, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		f.service.openGate()
+		f.region.openGate()
+		if err := f.listener.Close(); err != nil {
+			t.Errorf("close the listener: %v", err)
+		}
+		if admitted, gone := f.service.balance(); admitted != gone {
+			t.Errorf("%d queue pairs were admitted, %d are gone", admitted, gone)
+		}
+		if err := memory.Close(); err != nil {
+			t.Errorf("close the region: %v", err)
+		}
+	})
+	return f
+}
+
+// dialOptions are those of the suite: patient, because the machine may be loaded.
+func dialOptions(change ...func(*fabric.DialOptions)) fabric.DialOptions {
+	o := fabric.DialOptions{Hello: fabric.Hello{Identity: "conformance"}, DialTimeout: time.Minute, Timeout: time.Minute}
+	for _, c := range change {
+		c(&o)
+	}
+	return o
+}
+
+func (f *fixture) tryDial(change ...func(*fabric.DialOptions)) (fabric.QP, error) {
+	return f.backend.Dialer.Dial(context.Background(), f.listener.Address(), dialOptions(change...))
+}
+
+// dial makes a queue pair that ends with the test.
+func (f *fixture) dial(change ...func(*fabric.DialOptions)) fabric.QP {
+	f.t.Helper()
+	qp, err := f.tryDial(change...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() {
+		if err := qp.Close(); err != nil {
+			f.t.Errorf("close a queue pair: %v", err)
+		}
+	})
+	return qp
+}
+
+func withTimeout(d time.Duration) func(*fabric.DialOptions) {
+	return func(o *fabric.DialOptions) { o.Timeout = d }
+}
+
+func withHello(h fabric.Hello) func(*fabric.DialOptions) {
+	return func(o *fabric.DialOptions) { o.Hello = h }
+}
+
+// patience is how long the suite waits for what must happen at some time.
+const patience = 30 * time.Second
+
+// eventually polls until done.
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
