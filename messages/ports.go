@@ -174,7 +174,7 @@ var sockets = [NumSockets]socketFacts{
 	ManageControl:            {"control", RoleManage, Rep, false, [...]uint16{8900, 8900}},
 	BenchControl:             {"control", RoleBench, Pull, false, [...]uint16{9000, 9000}},
 	DPMVerbs:                 {"verbs", RoleDPM, Stream, false, [...]uint16{9100, 9100}},
-	DPMControl:               {"control", RoleDPM, Rep, false, [...]uint16{9200, 9200}},
+	DPMControl:               {"control", RoleDPM, Pull, false, [...]uint16{9200, 9200}},
 }
 
 // String returns the role and what the socket is for, such as "kn key request".

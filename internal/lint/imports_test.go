@@ -17,7 +17,7 @@ var layers = []struct {
 	{8, "cluster"},
 	{7, "conf"},
 	{6, "actors/client"}, {6, "actors/kn"}, {6, "actors/route"}, {6, "actors/monitor"}, {6, "actors/dpmnode"},
-	{5, "actors/runtime"}, {5, "actors/kn/engine"}, {5, "dpm"},
+	{5, "actors/runtime"}, {5, "actors/ownership"}, {5, "actors/kn/engine"}, {5, "dpm"},
 	{4, "dac"}, {4, "dpm/remote"}, {4, "hashring"}, {4, "messages"},
 	{3, "dpm/index"}, {3, "messages/lattice"},
 	{2, "dpm/format"}, {2, "dpm/fabric"}, {2, "dpm/pmem"}, {2, "dpm/call"},
