@@ -1,0 +1,176 @@
+package messages
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// seedRequests are frames of the request plane, whole and broken.
+func seedRequests(f *testing.F) {
+	for _, m := range []Message{&KeyRequest{}, &KeyResponse{}, &KeyAddressRequest{}, &KeyAddressResponse{}} {
+		wire, err := Marshal(fill(m, 1))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire)
+		f.Add(wire[:len(wire)/2])
+	}
+	f.Add(benchRequest(2, 8, RequestType_PUT))
+	f.Add(benchRequest(2, 0, RequestType_GET))
+	f.Add([]byte{})
+	f.Add([]byte("\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))                                                               // A tuple of 2^63 bytes.
+	f.Add([]byte("\x82\x80\x80\x80\x80\x02\x00"))                                                                           // Field 2^33: the generated decoder would read 0.
+	f.Add(append(bytes.Repeat([]byte{0x2b}, 200), bytes.Repeat([]byte{0x2c}, 200)...))                                      // Nested groups.
+	f.Add(append([]byte("\x12\x05\x0a\x03abc"), []byte("\x1a\x14tcp://127.0.0.1:6800\x12\x04\x22\x02\x0a\x00\x08\x02")...)) // Fields out of order.
+}
+
+// checkDecode compares a decode of the request plane with the standard code's: what is taken here is taken there, but for
+// strings that are not UTF-8, which only the standard code minds.
+func checkDecode(t *testing.T, frame []byte, got, want Message, again []byte, normalise func()) {
+	t.Helper()
+	if err := Unmarshal(frame, want); err != nil {
+		if utf8.Valid(frame) {
+			t.Fatalf("%x is taken, but not by the standard code: %v", frame, err)
+		}
+		return
+	}
+	normalise()
+	if !Equal(got, want) {
+		t.Fatalf("%x\ngives %s\nwant  %s", frame, Text(got), Text(want))
+	}
+	if wire, err := Marshal(want); err != nil || !bytes.Equal(wire, again) {
+		t.Fatalf("%s\nis written as %x\nwant %x, %v", Text(got), again, wire, err)
+	}
+}
+
+// checkRefusal fails unless err is one that a caller is told to expect.
+func checkRefusal(t *testing.T, isNil bool, err error) {
+	t.Helper()
+	if isNil != errors.Is(err, ErrMalformed) {
+		t.Fatalf("a nil message (%v) with error %v", isNil, err)
+	}
+	if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrInvalidRequest) && !errors.Is(err, ErrTooLarge) {
+		t.Fatalf("unexpected error %v", err)
+	}
+}
+
+func FuzzDecodeKeyRequest(f *testing.F) {
+	seedRequests(f)
+	c := newCodec(f, Limits{MaxTuples: 8, MaxKeyBytes: 64})
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		r, err := c.DecodeKeyRequest(frame)
+		if err != nil {
+			checkRefusal(t, r == nil, err)
+			ReleaseKeyRequest(r)
+			return
+		}
+		if !r.Type.IsGet() && !r.Type.IsPut() && !r.Type.IsDelete() || r.ResponseAddress == "" {
+			t.Fatalf("taken: %s", Text(r))
+		}
+		var want KeyRequest
+		checkDecode(t, frame, r, &want, AppendKeyRequest(nil, r), func() {
+			for i, tuple := range want.Tuples {
+				if !r.Type.IsPut() {
+					tuple.Payload = nil
+				}
+				tuple.Ips, tuple.Error = nil, r.Tuples[i].Error
+			}
+		})
+		ReleaseKeyRequest(r)
+	})
+}
+
+func FuzzDecodeGossip(f *testing.F) {
+	seedRequests(f)
+	c := newCodec(f, Limits{MaxTuples: 8})
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		r, err := c.DecodeGossip(frame)
+		if err != nil {
+			checkRefusal(t, r == nil, err)
+		}
+		ReleaseKeyRequest(r)
+	})
+}
+
+func FuzzDecodeKeyResponse(f *testing.F) {
+	seedRequests(f)
+	c := newCodec(f, Limits{MaxTuples: 8})
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		r, err := c.DecodeKeyResponse(frame)
+		if err != nil {
+			checkRefusal(t, r == nil, err)
+			return
+		}
+		checkDecode(t, frame, r, &KeyResponse{}, AppendKeyResponse(nil, r), func() {})
+		ReleaseKeyResponse(r)
+	})
+}
+
+func FuzzDecodeKeyAddressRequest(f *testing.F) {
+	seedRequests(f)
+	c := newCodec(f, Limits{MaxTuples: 8})
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		r, err := c.DecodeKeyAddressRequest(frame)
+		if err != nil {
+			checkRefusal(t, r == nil, err)
+			ReleaseKeyAddressRequest(r)
+			return
+		}
+		checkDecode(t, frame, r, &KeyAddressRequest{}, AppendKeyAddressRequest(nil, r), func() {})
+		ReleaseKeyAddressRequest(r)
+	})
+}
+
+func FuzzDecodeKeyAddressResponse(f *testing.F) {
+	seedRequests(f)
+	c := newCodec(f, Limits{MaxTuples: 8})
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		r, err := c.DecodeKeyAddressResponse(frame)
+		if err != nil {
+			checkRefusal(t, r == nil, err)
+			return
+		}
+		checkDecode(t, frame, r, &KeyAddressResponse{}, AppendKeyAddressResponse(nil, r), func() {})
+		ReleaseKeyAddressResponse(r)
+	})
+}
+
+// FuzzUnmarshal feeds every other message: whatever is taken is written back and read again as the same.
+func FuzzUnmarshal(f *testing.F) {
+	var all []protoreflect.FullName
+	for _, file := range files() {
+		for i := range file.Messages().Len() {
+			all = append(all, file.Messages().Get(i).FullName())
+		}
+	}
+	for i, name := range all {
+		for _, sample := range samples(newMessage(name)) {
+			wire, err := Marshal(sample)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(uint8(i), wire)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint8, b []byte) {
+		name := all[int(which)%len(all)]
+		m, again := newMessage(name), newMessage(name)
+		if err := Unmarshal(b, m); err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%v does not wrap ErrMalformed", err)
+			}
+			return
+		}
+		wire, err := Marshal(m)
+		if err != nil {
+			t.Fatalf("%x was taken and cannot be written: %v", b, err)
+		}
+		if err := Unmarshal(wire, again); err != nil || !Equal(m, again) {
+			t.Fatalf("%x becomes %x, which is something else: %v", b, wire, err)
+		}
+	})
+}
