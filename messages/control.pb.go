@@ -2445,6 +2445,138 @@ func (x *PoolState) GetGauges() map[string]float64 {
 	return nil
 }
 
+// PointersChange asks the DPM to give keys an indirect pointer (install) or to take it away again. The keys' owners hold
+// them back meanwhile, so that no pointer word is changed by a KN's CAS and by the DPM at the same time. Idempotent.
+// The answer is a PointersState.
+type PointersChange struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ResponseAddress string                 `protobuf:"bytes,1,opt,name=response_address,json=responseAddress,proto3" json:"response_address,omitempty"`
+	RequestId       string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Install         bool                   `protobuf:"varint,3,opt,name=install,proto3" json:"install,omitempty"`
+	Keys            [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *PointersChange) Reset() {
+	*x = PointersChange{}
+	mi := &file_messages_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PointersChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PointersChange) ProtoMessage() {}
+
+func (x *PointersChange) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PointersChange.ProtoReflect.Descriptor instead.
+func (*PointersChange) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PointersChange) GetResponseAddress() string {
+	if x != nil {
+		return x.ResponseAddress
+	}
+	return ""
+}
+
+func (x *PointersChange) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PointersChange) GetInstall() bool {
+	if x != nil {
+		return x.Install
+	}
+	return false
+}
+
+func (x *PointersChange) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type PointersState struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// How many of the keys are now as asked.
+	Done          uint32 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PointersState) Reset() {
+	*x = PointersState{}
+	mi := &file_messages_control_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PointersState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PointersState) ProtoMessage() {}
+
+func (x *PointersState) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_control_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PointersState.ProtoReflect.Descriptor instead.
+func (*PointersState) Descriptor() ([]byte, []int) {
+	return file_messages_control_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PointersState) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PointersState) GetDone() uint32 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *PointersState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // StatisticsQuery asks a KN for one KnStatistics a thread, in a StatisticsReport.
 type StatisticsQuery struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -2456,7 +2588,7 @@ type StatisticsQuery struct {
 
 func (x *StatisticsQuery) Reset() {
 	*x = StatisticsQuery{}
-	mi := &file_messages_control_proto_msgTypes[27]
+	mi := &file_messages_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2600,7 @@ func (x *StatisticsQuery) String() string {
 func (*StatisticsQuery) ProtoMessage() {}
 
 func (x *StatisticsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_control_proto_msgTypes[27]
+	mi := &file_messages_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2613,7 @@ func (x *StatisticsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatisticsQuery.ProtoReflect.Descriptor instead.
 func (*StatisticsQuery) Descriptor() ([]byte, []int) {
-	return file_messages_control_proto_rawDescGZIP(), []int{27}
+	return file_messages_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatisticsQuery) GetResponseAddress() string {
@@ -2510,7 +2642,7 @@ type StatisticsReport struct {
 
 func (x *StatisticsReport) Reset() {
 	*x = StatisticsReport{}
-	mi := &file_messages_control_proto_msgTypes[28]
+	mi := &file_messages_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2654,7 @@ func (x *StatisticsReport) String() string {
 func (*StatisticsReport) ProtoMessage() {}
 
 func (x *StatisticsReport) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_control_proto_msgTypes[28]
+	mi := &file_messages_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2667,7 @@ func (x *StatisticsReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatisticsReport.ProtoReflect.Descriptor instead.
 func (*StatisticsReport) Descriptor() ([]byte, []int) {
-	return file_messages_control_proto_rawDescGZIP(), []int{28}
+	return file_messages_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StatisticsReport) GetRequestId() string {
@@ -2582,7 +2714,7 @@ type NodeGone struct {
 
 func (x *NodeGone) Reset() {
 	*x = NodeGone{}
-	mi := &file_messages_control_proto_msgTypes[29]
+	mi := &file_messages_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +2726,7 @@ func (x *NodeGone) String() string {
 func (*NodeGone) ProtoMessage() {}
 
 func (x *NodeGone) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_control_proto_msgTypes[29]
+	mi := &file_messages_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +2739,7 @@ func (x *NodeGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeGone.ProtoReflect.Descriptor instead.
 func (*NodeGone) Descriptor() ([]byte, []int) {
-	return file_messages_control_proto_rawDescGZIP(), []int{29}
+	return file_messages_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *NodeGone) GetKind() string {
@@ -2665,7 +2797,7 @@ type ReplicationChange struct {
 
 func (x *ReplicationChange) Reset() {
 	*x = ReplicationChange{}
-	mi := &file_messages_control_proto_msgTypes[30]
+	mi := &file_messages_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2809,7 @@ func (x *ReplicationChange) String() string {
 func (*ReplicationChange) ProtoMessage() {}
 
 func (x *ReplicationChange) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_control_proto_msgTypes[30]
+	mi := &file_messages_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +2822,7 @@ func (x *ReplicationChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicationChange.ProtoReflect.Descriptor instead.
 func (*ReplicationChange) Descriptor() ([]byte, []int) {
-	return file_messages_control_proto_rawDescGZIP(), []int{30}
+	return file_messages_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReplicationChange) GetResponseAddress() string {
@@ -2714,7 +2846,7 @@ func (x *ReplicationChange) GetKeys() []*ReplicatedKey {
 	return nil
 }
 
-// ControlEnvelope is the only message on a control socket. Numbers 45 to 59 are kept for leases, fencing and
+// ControlEnvelope is the only message on a control socket. Numbers 47 to 59 are kept for leases, fencing and
 // selective replication.
 type ControlEnvelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2747,6 +2879,8 @@ type ControlEnvelope struct {
 	//	*ControlEnvelope_RankState
 	//	*ControlEnvelope_NodeGone
 	//	*ControlEnvelope_ReplicationChange
+	//	*ControlEnvelope_PointersChange
+	//	*ControlEnvelope_PointersState
 	Body          isControlEnvelope_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2754,7 +2888,7 @@ type ControlEnvelope struct {
 
 func (x *ControlEnvelope) Reset() {
 	*x = ControlEnvelope{}
-	mi := &file_messages_control_proto_msgTypes[31]
+	mi := &file_messages_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +2900,7 @@ func (x *ControlEnvelope) String() string {
 func (*ControlEnvelope) ProtoMessage() {}
 
 func (x *ControlEnvelope) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_control_proto_msgTypes[31]
+	mi := &file_messages_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +2913,7 @@ func (x *ControlEnvelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlEnvelope.ProtoReflect.Descriptor instead.
 func (*ControlEnvelope) Descriptor() ([]byte, []int) {
-	return file_messages_control_proto_rawDescGZIP(), []int{31}
+	return file_messages_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ControlEnvelope) GetSender() string {
@@ -3021,6 +3155,24 @@ func (x *ControlEnvelope) GetReplicationChange() *ReplicationChange {
 	return nil
 }
 
+func (x *ControlEnvelope) GetPointersChange() *PointersChange {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_PointersChange); ok {
+			return x.PointersChange
+		}
+	}
+	return nil
+}
+
+func (x *ControlEnvelope) GetPointersState() *PointersState {
+	if x != nil {
+		if x, ok := x.Body.(*ControlEnvelope_PointersState); ok {
+			return x.PointersState
+		}
+	}
+	return nil
+}
+
 type isControlEnvelope_Body interface {
 	isControlEnvelope_Body()
 }
@@ -3125,6 +3277,14 @@ type ControlEnvelope_ReplicationChange struct {
 	ReplicationChange *ReplicationChange `protobuf:"bytes,44,opt,name=replication_change,json=replicationChange,proto3,oneof"`
 }
 
+type ControlEnvelope_PointersChange struct {
+	PointersChange *PointersChange `protobuf:"bytes,45,opt,name=pointers_change,json=pointersChange,proto3,oneof"`
+}
+
+type ControlEnvelope_PointersState struct {
+	PointersState *PointersState `protobuf:"bytes,46,opt,name=pointers_state,json=pointersState,proto3,oneof"`
+}
+
 func (*ControlEnvelope_Prepare) isControlEnvelope_Body() {}
 
 func (*ControlEnvelope_Prepared) isControlEnvelope_Body() {}
@@ -3174,6 +3334,10 @@ func (*ControlEnvelope_RankState) isControlEnvelope_Body() {}
 func (*ControlEnvelope_NodeGone) isControlEnvelope_Body() {}
 
 func (*ControlEnvelope_ReplicationChange) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_PointersChange) isControlEnvelope_Body() {}
+
+func (*ControlEnvelope_PointersState) isControlEnvelope_Body() {}
 
 var File_messages_control_proto protoreflect.FileDescriptor
 
@@ -3444,7 +3608,18 @@ const file_messages_control_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a9\n" +
 	"\vGaugesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"[\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x88\x01\n" +
+	"\x0ePointersChange\x12)\n" +
+	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x18\n" +
+	"\ainstall\x18\x03 \x01(\bR\ainstall\x12\x12\n" +
+	"\x04keys\x18\x04 \x03(\fR\x04keys\"X\n" +
+	"\rPointersState\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\rR\x04done\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"[\n" +
 	"\x0fStatisticsQuery\x12)\n" +
 	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
 	"\n" +
@@ -3468,8 +3643,7 @@ const file_messages_control_proto_rawDesc = "" +
 	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12)\n" +
-	"\x04keys\x18\x03 \x03(\v2\x15.dinomo.ReplicatedKeyR\x04keys\"\xf8\n" +
-	"\n" +
+	"\x04keys\x18\x03 \x03(\v2\x15.dinomo.ReplicatedKeyR\x04keys\"\xfb\v\n" +
 	"\x0fControlEnvelope\x12\x16\n" +
 	"\x06sender\x18\x01 \x01(\tR\x06sender\x124\n" +
 	"\aprepare\x18\n" +
@@ -3503,8 +3677,10 @@ const file_messages_control_proto_rawDesc = "" +
 	"\n" +
 	"rank_state\x18* \x01(\v2\x11.dinomo.RankStateH\x00R\trankState\x12/\n" +
 	"\tnode_gone\x18+ \x01(\v2\x10.dinomo.NodeGoneH\x00R\bnodeGone\x12J\n" +
-	"\x12replication_change\x18, \x01(\v2\x19.dinomo.ReplicationChangeH\x00R\x11replicationChangeB\x06\n" +
-	"\x04bodyJ\x04\b-\x10<B&Z$github.com/dinomo-kv/dinomo/messagesb\x06proto3"
+	"\x12replication_change\x18, \x01(\v2\x19.dinomo.ReplicationChangeH\x00R\x11replicationChange\x12A\n" +
+	"\x0fpointers_change\x18- \x01(\v2\x16.dinomo.PointersChangeH\x00R\x0epointersChange\x12>\n" +
+	"\x0epointers_state\x18. \x01(\v2\x15.dinomo.PointersStateH\x00R\rpointersStateB\x06\n" +
+	"\x04bodyJ\x04\b/\x10<B&Z$github.com/dinomo-kv/dinomo/messagesb\x06proto3"
 
 var (
 	file_messages_control_proto_rawDescOnce sync.Once
@@ -3518,7 +3694,7 @@ func file_messages_control_proto_rawDescGZIP() []byte {
 	return file_messages_control_proto_rawDescData
 }
 
-var file_messages_control_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_messages_control_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_messages_control_proto_goTypes = []any{
 	(*Member)(nil),            // 0: dinomo.Member
 	(*ReplicatedKey)(nil),     // 1: dinomo.ReplicatedKey
@@ -3547,18 +3723,20 @@ var file_messages_control_proto_goTypes = []any{
 	(*RankState)(nil),         // 24: dinomo.RankState
 	(*PoolQuery)(nil),         // 25: dinomo.PoolQuery
 	(*PoolState)(nil),         // 26: dinomo.PoolState
-	(*StatisticsQuery)(nil),   // 27: dinomo.StatisticsQuery
-	(*StatisticsReport)(nil),  // 28: dinomo.StatisticsReport
-	(*NodeGone)(nil),          // 29: dinomo.NodeGone
-	(*ReplicationChange)(nil), // 30: dinomo.ReplicationChange
-	(*ControlEnvelope)(nil),   // 31: dinomo.ControlEnvelope
-	nil,                       // 32: dinomo.KnStatistics.ErrorsEntry
-	nil,                       // 33: dinomo.BenchReport.ErrorsEntry
-	nil,                       // 34: dinomo.StatusReport.CountersEntry
-	nil,                       // 35: dinomo.StatusReport.GaugesEntry
-	nil,                       // 36: dinomo.StatusReport.FactsEntry
-	nil,                       // 37: dinomo.PoolState.CountersEntry
-	nil,                       // 38: dinomo.PoolState.GaugesEntry
+	(*PointersChange)(nil),    // 27: dinomo.PointersChange
+	(*PointersState)(nil),     // 28: dinomo.PointersState
+	(*StatisticsQuery)(nil),   // 29: dinomo.StatisticsQuery
+	(*StatisticsReport)(nil),  // 30: dinomo.StatisticsReport
+	(*NodeGone)(nil),          // 31: dinomo.NodeGone
+	(*ReplicationChange)(nil), // 32: dinomo.ReplicationChange
+	(*ControlEnvelope)(nil),   // 33: dinomo.ControlEnvelope
+	nil,                       // 34: dinomo.KnStatistics.ErrorsEntry
+	nil,                       // 35: dinomo.BenchReport.ErrorsEntry
+	nil,                       // 36: dinomo.StatusReport.CountersEntry
+	nil,                       // 37: dinomo.StatusReport.GaugesEntry
+	nil,                       // 38: dinomo.StatusReport.FactsEntry
+	nil,                       // 39: dinomo.PoolState.CountersEntry
+	nil,                       // 40: dinomo.PoolState.GaugesEntry
 }
 var file_messages_control_proto_depIdxs = []int32{
 	0,  // 0: dinomo.OwnershipMap.members:type_name -> dinomo.Member
@@ -3566,16 +3744,16 @@ var file_messages_control_proto_depIdxs = []int32{
 	2,  // 2: dinomo.OwnershipPrepare.next:type_name -> dinomo.OwnershipMap
 	2,  // 3: dinomo.OwnershipCommit.map:type_name -> dinomo.OwnershipMap
 	11, // 4: dinomo.KnStatistics.verbs:type_name -> dinomo.VerbCounts
-	32, // 5: dinomo.KnStatistics.errors:type_name -> dinomo.KnStatistics.ErrorsEntry
+	34, // 5: dinomo.KnStatistics.errors:type_name -> dinomo.KnStatistics.ErrorsEntry
 	12, // 6: dinomo.KnStatistics.hot_keys:type_name -> dinomo.HotKey
-	33, // 7: dinomo.BenchReport.errors:type_name -> dinomo.BenchReport.ErrorsEntry
+	35, // 7: dinomo.BenchReport.errors:type_name -> dinomo.BenchReport.ErrorsEntry
 	15, // 8: dinomo.StatusReport.nodes:type_name -> dinomo.NodeStatus
-	34, // 9: dinomo.StatusReport.counters:type_name -> dinomo.StatusReport.CountersEntry
-	35, // 10: dinomo.StatusReport.gauges:type_name -> dinomo.StatusReport.GaugesEntry
-	36, // 11: dinomo.StatusReport.facts:type_name -> dinomo.StatusReport.FactsEntry
+	36, // 9: dinomo.StatusReport.counters:type_name -> dinomo.StatusReport.CountersEntry
+	37, // 10: dinomo.StatusReport.gauges:type_name -> dinomo.StatusReport.GaugesEntry
+	38, // 11: dinomo.StatusReport.facts:type_name -> dinomo.StatusReport.FactsEntry
 	24, // 12: dinomo.PoolState.ranks:type_name -> dinomo.RankState
-	37, // 13: dinomo.PoolState.counters:type_name -> dinomo.PoolState.CountersEntry
-	38, // 14: dinomo.PoolState.gauges:type_name -> dinomo.PoolState.GaugesEntry
+	39, // 13: dinomo.PoolState.counters:type_name -> dinomo.PoolState.CountersEntry
+	40, // 14: dinomo.PoolState.gauges:type_name -> dinomo.PoolState.GaugesEntry
 	13, // 15: dinomo.StatisticsReport.threads:type_name -> dinomo.KnStatistics
 	1,  // 16: dinomo.ReplicationChange.keys:type_name -> dinomo.ReplicatedKey
 	3,  // 17: dinomo.ControlEnvelope.prepare:type_name -> dinomo.OwnershipPrepare
@@ -3596,18 +3774,20 @@ var file_messages_control_proto_depIdxs = []int32{
 	21, // 32: dinomo.ControlEnvelope.meta_state:type_name -> dinomo.MetaState
 	25, // 33: dinomo.ControlEnvelope.pool_query:type_name -> dinomo.PoolQuery
 	26, // 34: dinomo.ControlEnvelope.pool_state:type_name -> dinomo.PoolState
-	27, // 35: dinomo.ControlEnvelope.statistics_query:type_name -> dinomo.StatisticsQuery
-	28, // 36: dinomo.ControlEnvelope.statistics_report:type_name -> dinomo.StatisticsReport
+	29, // 35: dinomo.ControlEnvelope.statistics_query:type_name -> dinomo.StatisticsQuery
+	30, // 36: dinomo.ControlEnvelope.statistics_report:type_name -> dinomo.StatisticsReport
 	22, // 37: dinomo.ControlEnvelope.rank_fence:type_name -> dinomo.RankFence
 	23, // 38: dinomo.ControlEnvelope.rank_drain:type_name -> dinomo.RankDrain
 	24, // 39: dinomo.ControlEnvelope.rank_state:type_name -> dinomo.RankState
-	29, // 40: dinomo.ControlEnvelope.node_gone:type_name -> dinomo.NodeGone
-	30, // 41: dinomo.ControlEnvelope.replication_change:type_name -> dinomo.ReplicationChange
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	31, // 40: dinomo.ControlEnvelope.node_gone:type_name -> dinomo.NodeGone
+	32, // 41: dinomo.ControlEnvelope.replication_change:type_name -> dinomo.ReplicationChange
+	27, // 42: dinomo.ControlEnvelope.pointers_change:type_name -> dinomo.PointersChange
+	28, // 43: dinomo.ControlEnvelope.pointers_state:type_name -> dinomo.PointersState
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_messages_control_proto_init() }
@@ -3615,7 +3795,7 @@ func file_messages_control_proto_init() {
 	if File_messages_control_proto != nil {
 		return
 	}
-	file_messages_control_proto_msgTypes[31].OneofWrappers = []any{
+	file_messages_control_proto_msgTypes[33].OneofWrappers = []any{
 		(*ControlEnvelope_Prepare)(nil),
 		(*ControlEnvelope_Prepared)(nil),
 		(*ControlEnvelope_Commit)(nil),
@@ -3641,6 +3821,8 @@ func file_messages_control_proto_init() {
 		(*ControlEnvelope_RankState)(nil),
 		(*ControlEnvelope_NodeGone)(nil),
 		(*ControlEnvelope_ReplicationChange)(nil),
+		(*ControlEnvelope_PointersChange)(nil),
+		(*ControlEnvelope_PointersState)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3648,7 +3830,7 @@ func file_messages_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_control_proto_rawDesc), len(file_messages_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
