@@ -142,17 +142,8 @@ type Reply struct {
 	Tails         []SegmentTail // Attach, in log order
 	Segments      []Segment     // Alloc, in log order
 	Done          bool          // Drain: merged as far as asked
-	Root          RootInfo      // Root
 	Record        uint64        // MetaGet, MetaCAS: the record's version
-	Bytes         []byte        // MetaGet, MetaCAS under Conflict: the record. Aliases the decoded message
+	Bytes         []byte        // MetaGet, MetaCAS under Conflict: the record; Root: index.DecodeTable's encoding. Aliases the decoded message
 	Pointer       uint64        // Install: the indirect pointer's word
 	Counts        []uint64      // Stats: figures in the order of dpm.Stats
-}
-
-// RootInfo is what a reader needs to find a bucket.
-type RootInfo struct {
-	Sequence    uint64
-	Log2Buckets uint32
-	Seed        uint64
-	Directory   []uint32 // segment of each extent
 }

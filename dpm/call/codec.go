@@ -104,7 +104,8 @@ func AppendReply(dst []byte, r *Reply) []byte {
 		dst = appendProgress(dst, r)
 		dst = appendBool(dst, r.Done)
 	case Root:
-		dst = appendRoot(dst, r)
+		dst = binary.LittleEndian.AppendUint32(dst, r.Table)
+		dst = appendBytes(dst, r.Bytes)
 	case MetaGet, MetaCAS:
 		dst = binary.LittleEndian.AppendUint64(dst, r.Record)
 		dst = appendBytes(dst, r.Bytes)
@@ -122,7 +123,7 @@ func AppendReply(dst []byte, r *Reply) []byte {
 // DecodeReply fills r from message. Bytes aliases message; the lists reuse r's own memory. The
 // error wraps ErrMalformed.
 func DecodeReply(message []byte, r *Reply) error {
-	tails, segments, directory, counts := r.Tails[:0], r.Segments[:0], r.Root.Directory[:0], r.Counts[:0]
+	tails, segments, counts := r.Tails[:0], r.Segments[:0], r.Counts[:0]
 	d := decoder{rest: message}
 	*r = Reply{Status: Status(d.u8()), Op: Op(d.u8())}
 	if text := d.take(int(d.u16())); len(text) > 0 {
@@ -131,7 +132,7 @@ func DecodeReply(message []byte, r *Reply) error {
 	if d.failed || !r.Op.Valid() || r.Status >= statuses {
 		return fmt.Errorf("%w: no such operation or status", ErrMalformed)
 	}
-	r.Tails, r.Segments, r.Root.Directory, r.Counts = tails, segments, directory, counts
+	r.Tails, r.Segments, r.Counts = tails, segments, counts
 	if carriesFields(r.Op, r.Status) {
 		d.fields(r)
 	}
@@ -158,7 +159,7 @@ func (d *decoder) fields(r *Reply) {
 		d.progress(r)
 		r.Done = d.bool()
 	case Root:
-		d.root(r)
+		r.Table, r.Bytes = d.u32(), d.bytes()
 	case MetaGet, MetaCAS:
 		r.Record, r.Bytes = d.u64(), d.bytes()
 	case Install:
@@ -191,18 +192,6 @@ func appendProgress(dst []byte, r *Reply) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, r.Table)
 	dst = binary.LittleEndian.AppendUint64(dst, r.Merged)
 	return binary.LittleEndian.AppendUint32(dst, r.Unmerged)
-}
-
-func appendRoot(dst []byte, r *Reply) []byte {
-	dst = binary.LittleEndian.AppendUint32(dst, r.Table)
-	dst = binary.LittleEndian.AppendUint64(dst, r.Root.Sequence)
-	dst = binary.LittleEndian.AppendUint32(dst, r.Root.Log2Buckets)
-	dst = binary.LittleEndian.AppendUint64(dst, r.Root.Seed)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(r.Root.Directory)))
-	for _, id := range r.Root.Directory {
-		dst = binary.LittleEndian.AppendUint32(dst, id)
-	}
-	return dst
 }
 
 // decoder takes fields off a message; after the first one that is not there it yields zeros.
@@ -270,14 +259,6 @@ func (d *decoder) count(elementBytes int) int {
 func (d *decoder) segment() Segment { return Segment{d.u32(), d.u32(), d.u64()} }
 
 func (d *decoder) progress(r *Reply) { r.Table, r.Merged, r.Unmerged = d.u32(), d.u64(), d.u32() }
-
-func (d *decoder) root(r *Reply) {
-	r.Table = d.u32()
-	r.Root.Sequence, r.Root.Log2Buckets, r.Root.Seed = d.u64(), d.u32(), d.u64()
-	for range d.count(4) {
-		r.Root.Directory = append(r.Root.Directory, d.u32())
-	}
-}
 
 // end says whether the message held exactly what its operation wants.
 func (d *decoder) end(op Op) error {

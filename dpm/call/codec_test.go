@@ -33,7 +33,7 @@ func sampleReplies() []Reply {
 		{Op: Seal, Merged: 4},
 		{Op: Progress, Table: 1, Merged: 99, Unmerged: 1},
 		{Op: Drain, Merged: 99, Done: true},
-		{Op: Root, Table: 5, Root: RootInfo{Sequence: 6, Log2Buckets: 20, Seed: 1 << 50, Directory: []uint32{9, 4, 2}}},
+		{Op: Root, Table: 5, Bytes: []byte("root and directory")},
 		{Op: MetaGet, Record: 3, Bytes: []byte("map")},
 		{Op: MetaGet, Status: NotFound, Text: "no record \"x\""},
 		{Op: MetaCAS, Record: 4},

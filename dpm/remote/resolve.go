@@ -1,0 +1,127 @@
+package remote
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/dinomo-kv/dinomo/dpm/call"
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/dpm/format"
+)
+
+// reconnect attaches the thread's log over a new queue pair (already in the caller) and settles an
+// unresolved batch: the pool has sealed the segments at the last valid entry, so what is below
+// the log's end is in for good, and what is not is written again, byte for byte but for its place,
+// into new segments. After an error it can be tried again, over the same queue pair or another.
+func (a *Appender) reconnect() error {
+	reply, err := a.caller.do(&call.Request{Op: call.Attach})
+	if err != nil {
+		return err
+	}
+	a.poolSays.limit, a.poolSays.epoch = reply.UnmergedLimit, reply.ServerEpoch
+	a.learn(reply)
+	if err := a.checkLogEnd(reply); err != nil {
+		return err
+	}
+	// The old segments are sealed: none of them may be written any more.
+	a.open, a.used, a.ready, a.current = false, 0, a.ready[:0], handle{}
+	a.attached = true
+	if a.unresolved {
+		return a.rewrite(reply.NextSequence)
+	}
+	// An open batch was never posted, and its entries point into segments that are gone.
+	if a.collected {
+		a.next = a.batch.firstSequence
+		a.batch.begin(a.next, a.current, 0)
+		a.collected = false
+	}
+	return nil
+}
+
+// checkLogEnd compares where the pool's log of this thread ends with what was acknowledged. An end of
+// 0 says nothing but that no segment with an entry of this thread is left: everything that was
+// acknowledged is merged, and of a posted batch, whose segments would be listed, nothing arrived.
+func (a *Appender) checkLogEnd(reply *call.Reply) error {
+	end, first, limit := reply.NextSequence, a.next, a.next
+	if a.unresolved || a.collected {
+		first = a.batch.firstSequence
+	}
+	if !a.unresolved {
+		limit = first
+	}
+	switch {
+	case end == 0 && len(reply.Tails) == 0 && a.unresolved && a.batch.posted:
+		return fmt.Errorf("%w: it knows no segment of this thread; restart the node", ErrLogLost)
+	case end != 0 && end < first:
+		return fmt.Errorf("%w: entries up to %d were acknowledged, the log ends with %d", ErrLogLost, first-1, end-1)
+	case end > limit:
+		return fmt.Errorf("%w: the log ends with entry %d, the thread has written %d", ErrLogLost, end-1, limit-1)
+	}
+	return nil
+}
+
+// rewrite writes those entries of the unresolved batch again that are not below end, the log's end.
+// From here on the pool holds nothing of them: if there is no segment to be had now, a later try starts
+// from the same place.
+func (a *Appender) rewrite(end uint64) error {
+	b := &a.batch
+	kept := 0
+	for kept < len(b.entries) && (b.entries[kept].Sequence < end || b.entries[kept].inLog) {
+		b.entries[kept].inLog = true
+		kept++
+	}
+	b.posted = false
+	if kept == len(b.entries) {
+		a.resolved()
+		return nil
+	}
+	old, next := a.batch, a.next
+	a.batch, a.next = batch{firstSequence: old.firstSequence}, old.entries[kept].Sequence
+	for _, e := range old.entries[:kept] {
+		e.Key, e.start, e.end = bytes.Clone(e.Key), 0, 0
+		a.batch.entries = append(a.batch.entries, e)
+	}
+	if err := a.placeAgain(&old, old.entries[kept:]); err != nil {
+		a.batch, a.next = old, next
+		return err
+	}
+	a.batch.posted = true
+	if err := a.caller.qp.Post(a.batch.post(nil)); err != nil {
+		return fmt.Errorf("write %d entries again: %w", len(old.entries)-kept, err)
+	}
+	a.resolved()
+	return nil
+}
+
+// placeAgain appends entries of an old batch to the open one.
+func (a *Appender) placeAgain(old *batch, entries []Appended) error {
+	var e format.Entry
+	for i := range entries {
+		o := &entries[i]
+		if err := a.layout.Salt.DecodeEntry(old.buffer[o.start:o.end], &e); err != nil {
+			return fmt.Errorf("own batch, entry %d: %w", o.Sequence, err)
+		}
+		if err := a.makeRoom(e.Bytes(), e.Op == format.OpDelete); err != nil {
+			return fmt.Errorf("write entry %d again: %w", o.Sequence, err)
+		}
+		a.place(&e, e.Bytes())
+	}
+	return nil
+}
+
+func (a *Appender) resolved() {
+	a.unresolved = false
+	a.counters.Resolved++
+	a.committed()
+}
+
+// Broken says whether a queue pair is of no further use after err.
+func Broken(err error) bool {
+	for _, dead := range []error{fabric.ErrBroken, fabric.ErrTimeout, fabric.ErrClosed, fabric.ErrFenced} {
+		if errors.Is(err, dead) {
+			return true
+		}
+	}
+	return false
+}

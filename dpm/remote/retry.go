@@ -1,0 +1,42 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
+)
+
+// passing says whether an attempt that failed with err may succeed later without anybody's doing.
+func passing(err error) bool {
+	for _, never := range []error{fabric.ErrFenced, fabric.ErrWrongPool, fabric.ErrClosed, ErrLogLost, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, never) {
+			return false
+		}
+	}
+	return true
+}
+
+// retry runs attempt until it succeeds, fails for good, or ctx ends. The error is then attempt's last
+// one, joined with ctx's.
+func (s *Session) retry(ctx context.Context, attempt func() error) error {
+	var told time.Time
+	for {
+		err := attempt()
+		if err == nil || !passing(err) {
+			return err
+		}
+		if now := s.o.Clock.Now(); told.IsZero() || now.Sub(told) >= time.Second {
+			told = now
+			s.o.Waiting(err)
+		}
+		timer := s.o.Clock.NewTimer(s.o.RetryEvery)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return errors.Join(err, ctx.Err())
+		case <-timer.C:
+		}
+	}
+}
