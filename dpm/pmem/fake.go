@@ -37,6 +37,7 @@ type Fake struct {
 		pending map[uint64]*history // by word offset: words that are not (only) what is durable
 		flushed map[uint64]struct{} // of pending: words with a flush that awaits a fence
 		crashed bool
+		base    []byte // the visible bytes at the crash
 		fences  int
 		flushes int
 		crashAt int // fence before whose effect to crash; 0: never
@@ -202,7 +203,7 @@ func (f *Fake) Fence() error {
 		f.mu.onFence(f.mu.fences)
 	}
 	if f.mu.fences == f.mu.crashAt {
-		f.mu.crashed = true
+		f.crash()
 		if f.mu.panics {
 			panic(CrashPanic{f.mu.fences})
 		}
@@ -243,7 +244,22 @@ func (f *Fake) OnFence(hook func(n int)) {
 func (f *Fake) Crash() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mu.crashed = true
+	f.crash()
+}
+
+// crash freezes what images are made of. REQUIRES: mu held.
+func (f *Fake) crash() {
+	if !f.mu.crashed {
+		f.mu.crashed, f.mu.base = true, slices.Clone(f.mem)
+	}
+}
+
+// visible returns a copy of the bytes that were visible at the crash, or now. REQUIRES: mu held.
+func (f *Fake) visible() []byte {
+	if f.mu.crashed {
+		return slices.Clone(f.mu.base)
+	}
+	return slices.Clone(f.mem)
 }
 
 // Crashed says whether the fake has crashed.
@@ -295,35 +311,35 @@ func Crashes(work func()) (crashed bool) {
 func (f *Fake) CrashImage(rng *rand.Rand) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	image := slices.Clone(f.mem)
+	image := f.visible()
 	words := slices.Sorted(maps.Keys(f.mu.pending)) // map order must not leak into what a seed means
-	lucky, keep := -1, 0.0
+	odd, keep, between := -1, 0.0, 0.0
 	if len(words) > 0 {
-		lucky = rng.IntN(len(words))
+		odd = rng.IntN(len(words))
 	}
 	switch rng.IntN(8) {
 	case 0: // all lost
-		lucky = -1
+		odd = -1
 	case 1: // all kept
-		lucky, keep = -1, 1
+		odd, keep = -1, 1
 	case 2: // one alone kept
 	case 3: // one alone lost
 		keep = 1
 	default:
-		lucky, keep = -1, rng.Float64()
+		odd, keep, between = -1, rng.Float64(), 0.25
 	}
 	for i, w := range words {
 		values := f.mu.pending[w].values
-		latest := rng.Float64() < keep
-		if i == lucky {
-			latest = keep == 0
+		kept := rng.Float64() < keep
+		if i == odd {
+			kept = !kept
 		}
 		value := values[0]
 		switch {
-		case latest:
-			value = values[len(values)-1]
-		case rng.IntN(4) == 0: // or something in between
+		case rng.Float64() < between:
 			value = values[rng.IntN(len(values))]
+		case kept:
+			value = values[len(values)-1]
 		}
 		putWord(image, w, value)
 	}
@@ -334,7 +350,7 @@ func (f *Fake) CrashImage(rng *rand.Rand) []byte {
 func (f *Fake) StrictImage() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	image := slices.Clone(f.mem)
+	image := f.visible()
 	for w, h := range f.mu.pending {
 		putWord(image, w, h.values[0])
 	}
