@@ -61,3 +61,4 @@ if [ "$mode" = check ]; then
 fi
 rm -f "$here"/*.pb.go
 cp "$work/out/messages"/*.pb.go "$here/"
+echo "generate.sh: done; now go test ./messages -run 'Schema|GoldenBytes$' -rewrite, and look at what changed in messages/testdata"

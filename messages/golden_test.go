@@ -96,14 +96,14 @@ func TestGoldenBytes(t *testing.T) {
 	})
 }
 
-// TestGoldenBytesDecode reads the golden bytes back from the file itself.
+// TestGoldenBytesDecode reads the golden bytes back from the file itself: lines and samples are in one order.
 func TestGoldenBytesDecode(t *testing.T) {
 	datadriven.RunTest(t, "testdata/golden", func(t *testing.T, d *datadriven.TestData) string {
-		lines := strings.Split(strings.TrimSpace(d.Expected), "\n")
-		for i, sample := range fileSamples(d.Cmd) {
-			if i >= len(lines) {
-				break // TestGoldenBytes says so.
-			}
+		lines, all := strings.Split(strings.TrimSpace(d.Expected), "\n"), fileSamples(d.Cmd)
+		if len(lines) != len(all) {
+			t.Fatalf("%s.proto has %d samples, the file %d: run this package's tests with -rewrite", d.Cmd, len(all), len(lines))
+		}
+		for i, sample := range all {
 			name, wire, _ := strings.Cut(lines[i], " ")
 			got := sample.ProtoReflect().New().Interface()
 			if err := Unmarshal(mustHex(t, wire), got); err != nil || !Equal(got, sample) {
