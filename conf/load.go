@@ -13,9 +13,12 @@ import (
 //go:embed base.yml
 var baseFile []byte
 
-// maxFileBytes bounds a configuration file. The parser's time grows with the square of the
-// nesting, so this is also what bounds hostile input: half a second.
-const maxFileBytes = 64 << 10
+// The parser's time grows with the square of the nesting, and worst with that of brackets. These
+// bounds hold a hostile file to well under a second; a configuration is far from both.
+const (
+	maxFileBytes = 64 << 10
+	maxBrackets  = 1000
+)
 
 // Sources says what a configuration is put together from, besides the built-in defaults.
 type Sources struct {

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +15,10 @@ import (
 func (l *loader) file(at Origin, text []byte) {
 	if len(text) > maxFileBytes {
 		l.problem(ErrRead, at, "the file is longer than %d bytes; is it a configuration?", maxFileBytes)
+		return
+	}
+	if n := bytes.Count(text, []byte("[")) + bytes.Count(text, []byte("{")); n > maxBrackets {
+		l.problem(ErrSyntax, at, "the file has %d opening brackets, expected at most %d", n, maxBrackets)
 		return
 	}
 	body, err := parse(text)
