@@ -89,7 +89,7 @@ func (c *checker) slot(at, hash uint64, p format.Pointer, held []slotAt) []slotA
 		c.problem(at, "entry %v: %v", p, err)
 		return held
 	}
-	if want := KeyHash(key); want != hash {
+	if want := c.ix.o.private.hashOf(key); want != hash {
 		c.problem(at, "slot has hash %016x, its entry %v has key hash %016x", hash, p, want)
 	}
 	for _, other := range held {

@@ -43,6 +43,10 @@ type Options struct {
 	MaxLoad float64
 	// MaxOverflow is the number of overflow buckets per main bucket above which ShouldGrow says yes. Default 0.25.
 	MaxOverflow float64
+
+	private struct {
+		hashOf func(key []byte) uint64 // KeyHash; tests make keys collide
+	}
 }
 
 // EnsureDefaults fills zero fields.
@@ -56,6 +60,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.MaxOverflow == 0 {
 		o.MaxOverflow = 0.25
+	}
+	if o.private.hashOf == nil {
+		o.private.hashOf = KeyHash
 	}
 }
 
