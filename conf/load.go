@@ -13,10 +13,12 @@ import (
 //go:embed base.yml
 var baseFile []byte
 
-// The parser's time grows with the square of the nesting, and worst with that of brackets. These
-// bounds hold a hostile file to well under a second; a configuration is far from both.
+// The parser's time grows with the square of the nesting. These bounds hold a hostile file to well
+// under a second; a configuration is far from them. Nesting needs brackets, or markers ("- - -") in
+// one line, or indentation, of which there is no room for much.
 const (
 	maxFileBytes = 64 << 10
+	maxLineBytes = 16 << 10 // a list of a thousand addresses fits
 	maxBrackets  = 1000
 )
 

@@ -17,8 +17,8 @@ func (l *loader) file(at Origin, text []byte) {
 		l.problem(ErrRead, at, "the file is longer than %d bytes; is it a configuration?", maxFileBytes)
 		return
 	}
-	if n := bytes.Count(text, []byte("[")) + bytes.Count(text, []byte("{")); n > maxBrackets {
-		l.problem(ErrSyntax, at, "the file has %d opening brackets, expected at most %d", n, maxBrackets)
+	if reason := excessive(text); reason != "" {
+		l.problem(ErrSyntax, at, "%s; is it a configuration?", reason)
 		return
 	}
 	body, err := parse(text)
@@ -33,6 +33,21 @@ func (l *loader) file(at Origin, text []byte) {
 	default:
 		l.problem(ErrSyntax, l.on(at, body), "found %s, expected sections such as \"policy:\"", shapeOf(body))
 	}
+}
+
+// excessive says what about a text is beyond what the parser should be given, or "".
+func excessive(text []byte) string {
+	if n := bytes.Count(text, []byte("[")) + bytes.Count(text, []byte("{")); n > maxBrackets {
+		return fmt.Sprintf("the file has %d opening brackets, expected at most %d", n, maxBrackets)
+	}
+	line := 0
+	for l := range bytes.Lines(text) {
+		line++
+		if len(l) > maxLineBytes {
+			return fmt.Sprintf("line %d has %d bytes, expected at most %d", line, len(l), maxLineBytes)
+		}
+	}
+	return ""
 }
 
 // syntaxError reports what parse returned, with its line where it has one.
