@@ -15,6 +15,10 @@ type Message = proto.Message
 // ErrMalformed means that bytes are not the message or string they should be. Every decoder of this package wraps it.
 var ErrMalformed = errors.New("malformed message")
 
+// MaxMessageBytes bounds what Unmarshal takes. Messages outside the request plane are lists of nodes, keys and counters; one
+// of 4 MiB names tens of thousands, and a hostile one of that size costs some 150 MiB to decode, for a moment.
+const MaxMessageBytes = 4 << 20
+
 // wireOptions sorts maps, so that equal messages have equal bytes: golden tests and durable maps rely on it.
 var wireOptions = proto.MarshalOptions{Deterministic: true}
 
@@ -31,8 +35,11 @@ func Append(dst []byte, m Message) ([]byte, error) {
 }
 
 // Unmarshal replaces m by what b holds. m keeps no reference to b. Unknown fields are dropped: this system never
-// forwards what it does not understand.
+// forwards what it does not understand. Errors wrap ErrMalformed.
 func Unmarshal(b []byte, m Message) error {
+	if len(b) > MaxMessageBytes {
+		return fmt.Errorf("%w: %s of %d bytes, the limit is %d", ErrMalformed, nameOf(m), len(b), MaxMessageBytes)
+	}
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, m); err != nil {
 		return fmt.Errorf("%w: decode %s: %w", ErrMalformed, nameOf(m), err)
 	}

@@ -2,6 +2,7 @@ package lattice
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -18,6 +19,40 @@ func ParseLWW(payload []byte, opts Options) (LWWValue, error) {
 	if err := checkSize(payload, opts.EnsureDefaults()); err != nil {
 		return LWWValue{}, err
 	}
+	if v, ok := parseUsualLWW(payload); ok {
+		return v, nil
+	}
+	return parseAnyLWW(payload)
+}
+
+// parseUsualLWW decodes the form that every known writer produces: each field once at most and in order. Every put is
+// checked on the hot path, and this is a third of the cost of parseAnyLWW (BenchmarkValidateLWW). It only says yes where
+// that one would.
+func parseUsualLWW(p []byte) (LWWValue, bool) {
+	var v LWWValue
+	if len(p) > 0 && p[0] == 1<<3|byte(protowire.VarintType) {
+		timestamp, n := binary.Uvarint(p[1:])
+		if n <= 0 {
+			return v, false
+		}
+		v.Timestamp, p = timestamp, p[1+n:]
+	}
+	if len(p) == 0 {
+		return v, true
+	}
+	if p[0] != 2<<3|byte(protowire.BytesType) {
+		return v, false
+	}
+	size, n := binary.Uvarint(p[1:])
+	if n <= 0 || size != uint64(len(p)-1-n) {
+		return v, false
+	}
+	v.Value = p[1+n:]
+	return v, true
+}
+
+// parseAnyLWW decodes whatever protobuf allows.
+func parseAnyLWW(payload []byte) (LWWValue, error) {
 	var v LWWValue
 	f := fields{rest: payload}
 	for f.next() {
