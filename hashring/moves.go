@@ -211,6 +211,23 @@ func (r Ranges) LostBy(rank Rank, thread int) Ranges {
 	return part
 }
 
+// HeldBy returns the part that the node must hold back while the change is prepared: what LostBy says of all its
+// threads, and every replicated key that moves and that the node owns before, even where it stays an owner:
+// the key's index slot may change its kind meanwhile.
+func (r Ranges) HeldBy(rank Rank) Ranges {
+	if r.from == nil {
+		return r
+	}
+	if _, ok := r.from.slotOf[rank]; !ok {
+		return Ranges{}
+	}
+	return r.restrict(
+		func(x Range) bool { return x.From == rank },
+		func(k KeyMove) bool {
+			return slices.ContainsFunc(k.From, func(o Owner) bool { return o.Rank == rank })
+		})
+}
+
 // GainedBy returns the part that some thread of the node starts to serve.
 func (r Ranges) GainedBy(rank Rank) Ranges {
 	if r.to == nil {

@@ -526,7 +526,9 @@ type OwnershipAck struct {
 	Rank      uint32                 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
 	Epoch     uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// kn, route or monitor.
-	Role          string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	Role string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	// The control address of who acknowledges.
+	Address       string `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -585,6 +587,13 @@ func (x *OwnershipAck) GetEpoch() uint64 {
 func (x *OwnershipAck) GetRole() string {
 	if x != nil {
 		return x.Role
+	}
+	return ""
+}
+
+func (x *OwnershipAck) GetAddress() string {
+	if x != nil {
+		return x.Address
 	}
 	return ""
 }
@@ -2009,9 +2018,13 @@ type RankFence struct {
 	Rank            uint32                 `protobuf:"varint,3,opt,name=rank,proto3" json:"rank,omitempty"`
 	UptoIncarnation uint64                 `protobuf:"varint,4,opt,name=upto_incarnation,json=uptoIncarnation,proto3" json:"upto_incarnation,omitempty"`
 	// The asker knows the process to be gone (it was waited for).
-	ProcessGone   bool `protobuf:"varint,5,opt,name=process_gone,json=processGone,proto3" json:"process_gone,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ProcessGone bool `protobuf:"varint,5,opt,name=process_gone,json=processGone,proto3" json:"process_gone,omitempty"`
+	// Fence only if the rank's lease word is still lease_word: the asker has seen it unchanged for longer than a lease,
+	// and a renewal since then must win. Without it a late report could fence a node that serves.
+	OnlyIfUnchanged bool   `protobuf:"varint,6,opt,name=only_if_unchanged,json=onlyIfUnchanged,proto3" json:"only_if_unchanged,omitempty"`
+	LeaseWord       uint64 `protobuf:"varint,7,opt,name=lease_word,json=leaseWord,proto3" json:"lease_word,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RankFence) Reset() {
@@ -2077,6 +2090,20 @@ func (x *RankFence) GetProcessGone() bool {
 		return x.ProcessGone
 	}
 	return false
+}
+
+func (x *RankFence) GetOnlyIfUnchanged() bool {
+	if x != nil {
+		return x.OnlyIfUnchanged
+	}
+	return false
+}
+
+func (x *RankFence) GetLeaseWord() uint64 {
+	if x != nil {
+		return x.LeaseWord
+	}
+	return 0
 }
 
 // RankDrain asks the DPM to merge all that a rank has written up to now. It answers at once with a RankState and
@@ -3389,13 +3416,14 @@ const file_messages_control_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1d\n" +
 	"\n" +
-	"epoch_from\x18\x02 \x01(\x04R\tepochFrom\"k\n" +
+	"epoch_from\x18\x02 \x01(\x04R\tepochFrom\"\x85\x01\n" +
 	"\fOwnershipAck\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04role\x18\x04 \x01(\tR\x04role\"Z\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\tR\aaddress\"Z\n" +
 	"\x0eOwnershipQuery\x12)\n" +
 	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
 	"\n" +
@@ -3555,14 +3583,17 @@ const file_messages_control_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05value\x18\x04 \x01(\fR\x05value\x12\x18\n" +
 	"\aswapped\x18\x05 \x01(\bR\aswapped\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\xb7\x01\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\x82\x02\n" +
 	"\tRankFence\x12)\n" +
 	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04rank\x18\x03 \x01(\rR\x04rank\x12)\n" +
 	"\x10upto_incarnation\x18\x04 \x01(\x04R\x0fuptoIncarnation\x12!\n" +
-	"\fprocess_gone\x18\x05 \x01(\bR\vprocessGone\"\x8b\x01\n" +
+	"\fprocess_gone\x18\x05 \x01(\bR\vprocessGone\x12*\n" +
+	"\x11only_if_unchanged\x18\x06 \x01(\bR\x0fonlyIfUnchanged\x12\x1d\n" +
+	"\n" +
+	"lease_word\x18\a \x01(\x04R\tleaseWord\"\x8b\x01\n" +
 	"\tRankDrain\x12)\n" +
 	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
 	"\n" +
