@@ -103,9 +103,14 @@ func (q *QP) flush(verbs []fabric.Verb) (done int, err error) {
 	switch q.session.Durability {
 	case pmem.Volatile, pmem.Process: // the page cache is all that is promised
 		return len(verbs), nil
-	default:
-		// The DPM's Fence is a group commit for all of its peers. Its processor can also write back
-		// lines of a dax mapping that are dirty in ours: caches are coherent.
+	case pmem.DAX:
+		for i := range verbs {
+			if err := pmem.WriteBack(q.mapping.mem[verbs[i].Address:][:verbs[i].Length]); err != nil {
+				return i, err
+			}
+		}
+		return len(verbs), nil
+	default: // the DPM's Fence is a group commit for all of its peers
 		if err := q.channel.Post(verbs); err == nil {
 			return len(verbs), nil
 		}

@@ -9,11 +9,13 @@ import (
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
 )
 
-func TestConformance(t *testing.T) {
-	conformance.Run(t, conformance.Backend{
-		Listen: func(region pmem.Region, service fabric.Service, o fabric.ListenOptions) (fabric.Listener, error) {
-			return shm.Listen(region, service, o)
-		},
-		Dialer: shm.Dialer{},
-	})
+var backend = conformance.Backend{
+	Listen: func(region pmem.Region, service fabric.Service, o fabric.ListenOptions) (fabric.Listener, error) {
+		return shm.Listen(region, service, o)
+	},
+	Dialer: shm.Dialer{},
 }
+
+func TestConformance(t *testing.T) { conformance.Run(t, backend) }
+
+func BenchmarkPost(b *testing.B) { conformance.Benchmark(b, backend) }

@@ -33,16 +33,17 @@ func (w words) read(address uint64, dst []byte) {
 		dst, address = dst[n:], address+uint64(n)
 	}
 	body := w[address/wordBytes:][: len(dst)/wordBytes : len(dst)/wordBytes]
+	address += uint64(len(body)) * wordBytes
 	for len(body) >= 4 && len(dst) >= 4*wordBytes {
 		binary.LittleEndian.PutUint64(dst, atomic.LoadUint64(&body[0]))
 		binary.LittleEndian.PutUint64(dst[8:], atomic.LoadUint64(&body[1]))
 		binary.LittleEndian.PutUint64(dst[16:], atomic.LoadUint64(&body[2]))
 		binary.LittleEndian.PutUint64(dst[24:], atomic.LoadUint64(&body[3]))
-		body, dst, address = body[4:], dst[4*wordBytes:], address+4*wordBytes
+		body, dst = body[4:], dst[4*wordBytes:]
 	}
 	for i := range body {
 		binary.LittleEndian.PutUint64(dst, atomic.LoadUint64(&body[i]))
-		dst, address = dst[wordBytes:], address+wordBytes
+		dst = dst[wordBytes:]
 	}
 	if len(dst) > 0 {
 		var b [wordBytes]byte
@@ -60,13 +61,20 @@ func (w words) write(address uint64, src []byte) {
 		src, address = src[n:], address+uint64(n)
 	}
 	body := w[address/wordBytes:][: len(src)/wordBytes : len(src)/wordBytes]
-	if last := len(body) - 1; last >= 0 {
-		for i := range body[:last] {
-			storeWord(&body[i], binary.LittleEndian.Uint64(src))
-			src = src[wordBytes:]
+	if len(body) > 0 {
+		address += uint64(len(body)) * wordBytes
+		for len(body) > 4 && len(src) >= 4*wordBytes {
+			storeWord(&body[0], binary.LittleEndian.Uint64(src))
+			storeWord(&body[1], binary.LittleEndian.Uint64(src[8:]))
+			storeWord(&body[2], binary.LittleEndian.Uint64(src[16:]))
+			storeWord(&body[3], binary.LittleEndian.Uint64(src[24:]))
+			body, src = body[4:], src[4*wordBytes:]
 		}
-		atomic.StoreUint64(&body[last], binary.LittleEndian.Uint64(src))
-		src, address = src[wordBytes:], address+uint64(len(body))*wordBytes
+		for ; len(body) > 1; body, src = body[1:], src[wordBytes:] {
+			storeWord(&body[0], binary.LittleEndian.Uint64(src))
+		}
+		atomic.StoreUint64(&body[0], binary.LittleEndian.Uint64(src))
+		src = src[wordBytes:]
 	}
 	if len(src) > 0 {
 		w.merge(address, 0, src)

@@ -86,7 +86,7 @@ func (c *connection) run() {
 // due; with an error the caller refuses the peer.
 func (c *connection) greet() (admitted bool, reason fabric.RefusalReason, err error) {
 	l := c.listener
-	if err := c.socket.SetDeadline(clock.Real{}.Now().Add(HandshakeTimeout)); err != nil {
+	if err := c.socket.SetDeadline(clock.Real{}.Now().Add(l.config.handshake)); err != nil {
 		return false, fabric.RefusedProtocol, err
 	}
 	extra, err := c.readGreeting()

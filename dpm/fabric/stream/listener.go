@@ -14,8 +14,9 @@ import (
 	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
-// HandshakeTimeout bounds the time from a connection's arrival to its greeting being complete.
-const HandshakeTimeout = 5 * time.Second
+// handshakeTimeout bounds the time from a connection's arrival to its greeting being complete. A
+// peer greets in its first packet; whoever takes longer is not one.
+const handshakeTimeout = 5 * time.Second
 
 // acceptBackoff is the pause after a failed accept (usually: out of file descriptors).
 const acceptBackoff = 50 * time.Millisecond
@@ -30,6 +31,8 @@ type Config struct {
 	// Greet, when set, sees the extra part of an admitted peer's greeting and makes that of the answer. The session may be
 	// changed. release, when not nil, runs after the connection's last verb, before Gone.
 	Greet func(h fabric.Hello, s *fabric.Session, extra []byte) (answer []byte, release func(), err error)
+
+	handshake time.Duration // tests shorten it; default handshakeTimeout
 }
 
 // Listener serves one region to many connections. It implements fabric.Listener.
@@ -61,6 +64,9 @@ type metrics struct {
 // Listen binds o.Address and starts to serve.
 func Listen(region pmem.Region, service fabric.Service, o fabric.ListenOptions, config Config) (*Listener, error) {
 	o.EnsureDefaults()
+	if config.handshake == 0 {
+		config.handshake = handshakeTimeout
+	}
 	socket, err := net.Listen("tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s verbs on %q (is another DPM running there?): %w", config.Backend, o.Address, err)
@@ -241,7 +247,7 @@ func (l *Listener) refuse(c *connection, reason fabric.RefusalReason, cause erro
 		text = text[:maxRefusalText]
 	}
 	p := wire.Preamble{Version: wire.Version, Backend: l.config.Backend, Status: wire.StatusOf(cause), BodyBytes: uint32(len(text))}
-	_ = c.socket.SetWriteDeadline(clock.Real{}.Now().Add(HandshakeTimeout))
+	_ = c.socket.SetWriteDeadline(clock.Real{}.Now().Add(l.config.handshake))
 	_, _ = c.socket.Write(append(p.Append(nil), text...))
 	_ = c.socket.Close()
 }
