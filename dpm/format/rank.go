@@ -8,7 +8,8 @@ import (
 // An entry of the rank (lease) table:
 //
 //	 byte
-//	  0    lease: a counter that only the KN holding the rank writes, one-sided; unchecked, only a change means something
+//	  0    lease: a counter that the KN holding the rank counts up by one-sided CAS; the DPM sets it to incarnation<<32 when
+//	       it admits a new incarnation and fences by a CAS to LeaseFenced; unchecked, only a change means something
 //	  8    state u8 | incarnation u32     checked word
 //	 16    identity u48                   checked word: low bits of the hash of the node's name
 //	 24    process id u32                 checked word
@@ -24,6 +25,8 @@ const RankEntryBytes = 64
 // Offsets of a rank entry's words.
 const (
 	RankLeaseOffset    = 0
+	// LeaseFenced is the lease word of a fenced rank: no renewal by CAS succeeds any more.
+	LeaseFenced = ^uint64(0)
 	RankStateOffset    = 8
 	RankIdentityOffset = 16
 	RankProcessOffset  = 24

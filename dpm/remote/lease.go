@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,10 +10,13 @@ import (
 	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
-// Lease is a node's right to serve (OWN-1). It renews by a one-sided write of a counter to the rank's
+// Lease is a node's right to serve (OWN-1). It renews by a one-sided CAS that counts up the rank's
 // word in the pool's lease table; the pool's processor has no part in it. The lease counts from before
-// the write was posted, so it ends, on the node's clock, before anybody who watches the word on
+// the CAS was posted, so it ends, on the node's clock, before anybody who watches the word on
 // their own clock may call it over.
+//
+// It is a CAS and not a WRITE so that fencing on suspicion can be refused: the DPM fences by a CAS from the word that
+// was seen standing still to format.LeaseFenced, so that of a renewal and a fence exactly one happens.
 //
 // Renew belongs to one goroutine; HeldAt may be called from any.
 type Lease struct {
@@ -39,16 +41,23 @@ func newLease(qp fabric.QP, l *format.Layout, length time.Duration, c clock.Cloc
 		return nil, fmt.Errorf("read lease word: %w", err)
 	}
 	lease.counter = leWord(lease.word[:])
+	if lease.counter == format.LeaseFenced {
+		return nil, fmt.Errorf("lease word: %w", fabric.ErrFenced)
+	}
 	return lease, nil
 }
 
-// Renew posts one renewal: one round trip. After an error the lease holds until its old end.
+// Renew posts one renewal: one round trip. After an error the lease holds until its old end, except after
+// fabric.ErrFenced (the word is not what this lease left there), which ends it at once and for ever.
 func (l *Lease) Renew() error {
 	began := l.clock.Now()
-	binary.LittleEndian.PutUint64(l.word[:], l.counter+1)
-	l.verbs[0] = fabric.Verb{Kind: fabric.Write, Address: l.address, Buffer: l.word[:]}
+	l.verbs[0] = fabric.Verb{Kind: fabric.CAS, Address: l.address, Expect: l.counter, Swap: l.counter + 1}
 	if err := l.qp.Post(l.verbs[:]); err != nil {
 		return fmt.Errorf("renew lease: %w", err)
+	}
+	if found := l.verbs[0].Result; found != l.counter {
+		l.Drop()
+		return fmt.Errorf("renew lease: the word is %#x, not %#x: %w", found, l.counter, fabric.ErrFenced)
 	}
 	l.counter++
 	l.until.Store(int64(began.Add(l.length).Sub(l.base)))
