@@ -25,13 +25,14 @@ const RankEntryBytes = 64
 // Offsets of a rank entry's words.
 const (
 	RankLeaseOffset    = 0
-	// LeaseFenced is the lease word of a fenced rank: no renewal by CAS succeeds any more.
-	LeaseFenced = ^uint64(0)
 	RankStateOffset    = 8
 	RankIdentityOffset = 16
 	RankProcessOffset  = 24
 	RankStartOffset    = 32
 )
+
+// LeaseFenced is the lease word of a fenced rank: no renewal by CAS succeeds any more.
+const LeaseFenced = ^uint64(0)
 
 // RankState is what a rank is to the DPM.
 type RankState uint8
