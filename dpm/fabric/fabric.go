@@ -18,6 +18,10 @@ const MaxRanks = 1024
 // Incarnation tells apart the processes that held a rank one after the other. It only grows.
 type Incarnation uint32
 
+// SharedThread is the thread number of queue pairs that belong to a node and not to one of its
+// threads. Any number of them may be open at once; of every other thread number only one: see Dialer.
+const SharedThread = 1<<16 - 1
+
 // PoolID names a pool for ever; it is drawn when the pool is created.
 type PoolID [16]byte
 
@@ -199,6 +203,11 @@ func (o *DialOptions) EnsureDefaults() {
 }
 
 // Dialer makes queue pairs to the listener at address ("ip:port").
+//
+// A queue pair with the rank, incarnation and thread of an earlier one replaces it (SharedThread
+// excepted): before the new one is admitted, the earlier one is dead, its last verb has been
+// executed, and the service knows that it is gone. So a thread that dials again after ErrBroken or
+// ErrTimeout need not fear that verbs of unknown outcome are executed later.
 type Dialer interface {
 	Dial(ctx context.Context, address string, o DialOptions) (QP, error)
 }

@@ -10,6 +10,7 @@ type Metrics struct {
 	Connections  uint64 // open and admitted now
 	Admitted     uint64 // queue pairs admitted so far
 	Refused      [RefusalReasons]uint64
+	Replaced     uint64        // queue pairs that their threads dialled anew
 	Fences       uint64        // calls of Fence
 	FencedOff    uint64        // queue pairs killed by Fence
 	Verbs        [Kinds]uint64 // executed for peers, by Kind; a backend that the listener's processor does not serve counts none
@@ -52,7 +53,7 @@ func (m Metrics) String() string {
 	for r, n := range m.Refused {
 		fmt.Fprintf(&b, " refused_%s=%d", RefusalReason(r), n)
 	}
-	fmt.Fprintf(&b, " fences=%d fenced_off=%d", m.Fences, m.FencedOff)
+	fmt.Fprintf(&b, " replaced=%d fences=%d fenced_off=%d", m.Replaced, m.Fences, m.FencedOff)
 	for k := Read; k < kinds; k++ {
 		fmt.Fprintf(&b, " %s=%d", strings.ToLower(k.String()), m.Verbs[k])
 	}

@@ -66,6 +66,7 @@ func Run(t *testing.T, b Backend) {
 		{"Fence", testFence},
 		{"FenceStopsWriters", testFenceStopsWriters},
 		{"FenceDuringAdmit", testFenceDuringAdmit},
+		{"Replace", testReplace},
 		{"Counters", testCounters},
 		{"Metrics", testMetrics},
 		{"NoAllocation", testNoAllocation},

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"sync"
@@ -112,7 +113,7 @@ func testFenceStopsWriters(t *testing.T, b *Backend) {
 	const writers = 4
 	var wg sync.WaitGroup
 	for i := range writers {
-		qp := f.dial(hello(3, 1))
+		qp := f.dial(withHello(fabric.Hello{Rank: 3, Incarnation: 1, Thread: uint16(i)}))
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -165,4 +166,54 @@ func testFenceDuringAdmit(t *testing.T, b *Backend) {
 	}
 	f.service.onAdmit = nil
 	eventually(t, "the service learns of it", func() bool { _, gone := f.service.balance(); return gone == 1 })
+}
+
+// testReplace: a thread that dials again takes the place of its earlier queue pair. Guards that
+// verbs of unknown outcome are not executed after the thread has asked what became of them.
+func testReplace(t *testing.T, b *Backend) {
+	f := start(t, b)
+	watcher := f.dial(hello(9, 1))
+	buffer := make([]byte, 1<<20)
+	look := func() string {
+		must(t, watcher, fabric.Verb{Kind: fabric.Read, Buffer: buffer})
+		return string(buffer)
+	}
+	thread := withHello(fabric.Hello{Rank: 5, Incarnation: 1, Thread: 2})
+	var wg sync.WaitGroup
+	for round := range 1 + 20/b.Scale {
+		qp := f.dial(thread)
+		before := look()
+		_, gone := f.service.balance()
+		if int(gone) != round {
+			t.Fatalf("round %d: %d queue pairs are gone when the next one is there", round, gone)
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			payload := bytes.Repeat([]byte{byte(round + 1)}, len(buffer))
+			for {
+				if err := qp.Post([]fabric.Verb{{Kind: fabric.Write, Buffer: payload}}); err != nil {
+					if !errors.Is(err, fabric.ErrBroken) && !errors.Is(err, fabric.ErrClosed) {
+						t.Errorf("round %d: replaced: %v", round, err)
+					}
+					return
+				}
+			}
+		}()
+		eventually(t, "the writer writes", func() bool { return look() != before })
+	}
+	last := f.dial(thread)
+	if f.listener.Revocable() {
+		before := look()
+		wg.Wait()
+		if look() != before {
+			t.Error("a replaced queue pair changed the pool")
+		}
+	}
+	wg.Wait()
+	must(t, last, fabric.Verb{Kind: fabric.FetchAdd})
+	shared := withHello(fabric.Hello{Rank: 5, Incarnation: 1, Thread: fabric.SharedThread})
+	one, two := f.dial(shared), f.dial(shared)
+	must(t, one, fabric.Verb{Kind: fabric.FetchAdd})
+	must(t, two, fabric.Verb{Kind: fabric.FetchAdd})
 }

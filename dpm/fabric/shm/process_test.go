@@ -80,7 +80,7 @@ const increments = 20_000
 
 // increment is a KN: it adds to the word at 64 by FETCH_ADD and to that at 128 by CAS, and checks that what it reads is whole.
 func increment(address string) error {
-	qp, err := shm.Dialer{}.Dial(context.Background(), address, fabric.DialOptions{})
+	qp, err := shm.Dialer{}.Dial(context.Background(), address, fabric.DialOptions{Hello: fabric.Hello{Thread: fabric.SharedThread}})
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func TestProcesses(t *testing.T) {
 				t.Errorf("a KN's process: %v", err)
 			}
 		}
-		qp, err := shm.Dialer{}.Dial(context.Background(), address, fabric.DialOptions{})
+		qp, err := shm.Dialer{}.Dial(context.Background(), address, fabric.DialOptions{Hello: fabric.Hello{Thread: fabric.SharedThread}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func TestProcesses(t *testing.T) {
 func TestDPMIsKilled(t *testing.T) {
 	pools(t, func(t *testing.T, path string) {
 		dpm, address := startDPM(t, path)
-		qp, err := shm.Dialer{}.Dial(context.Background(), address, fabric.DialOptions{})
+		qp, err := shm.Dialer{}.Dial(context.Background(), address, fabric.DialOptions{Hello: fabric.Hello{Thread: fabric.SharedThread}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,6 +27,7 @@ type connection struct {
 	in       *bufio.Reader
 	out      *bufio.Writer
 	quiet    chan struct{} // closed when the last verb has been executed
+	gone     chan struct{} // closed when the service knows that, too
 
 	surplus  bool // to be refused because the listener is full
 	admitted bool
@@ -47,7 +48,7 @@ func newConnection(l *Listener, socket net.Conn) *connection {
 	return &connection{
 		listener: l, socket: socket,
 		in: bufio.NewReaderSize(socket, bufferBytes), out: bufio.NewWriterSize(socket, bufferBytes),
-		quiet: make(chan struct{}),
+		quiet: make(chan struct{}), gone: make(chan struct{}),
 	}
 }
 
@@ -73,10 +74,11 @@ func (c *connection) run() {
 		c.release()
 	}
 	close(c.quiet)
-	l.remove(c)
 	if admitted {
 		l.service.Gone(c.session, c.hello.Thread)
 	}
+	l.remove(c)
+	close(c.gone)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		l.options.Logf("fabric: connection from %s (rank %d thread %d): %v", c.socket.RemoteAddr(), c.session.Rank, c.hello.Thread, err)
 	}
@@ -99,6 +101,7 @@ func (c *connection) greet() (admitted bool, reason fabric.RefusalReason, err er
 	if l.fenced(c.hello) {
 		return false, fabric.RefusedFenced, fmt.Errorf("rank %d incarnation %d: %w", c.hello.Rank, c.hello.Incarnation, fabric.ErrFenced)
 	}
+	l.replace(c.hello)
 	s, err := l.service.Admit(c.hello)
 	if err != nil {
 		return false, reasonOf(err, fabric.RefusedOther), err

@@ -55,7 +55,7 @@ type Listener struct {
 }
 
 type metrics struct {
-	admitted, fences, fencedOff, calls, bytesRead, bytesWritten, flushes atomic.Uint64
+	admitted, replaced, fences, fencedOff, calls, bytesRead, bytesWritten, flushes atomic.Uint64
 
 	refused [fabric.RefusalReasons]atomic.Uint64
 	verbs   [fabric.Kinds]atomic.Uint64
@@ -89,6 +89,7 @@ func (l *Listener) Revocable() bool { return l.config.Revocable }
 func (l *Listener) Metrics() fabric.Metrics {
 	m := fabric.Metrics{
 		Admitted:     l.metrics.admitted.Load(),
+		Replaced:     l.metrics.replaced.Load(),
 		Fences:       l.metrics.fences.Load(),
 		FencedOff:    l.metrics.fencedOff.Load(),
 		Calls:        l.metrics.calls.Load(),
@@ -222,12 +223,56 @@ func (l *Listener) remove(c *connection) {
 
 // register makes an admitted connection visible to Fence, unless its rank was fenced meanwhile.
 func (l *Listener) register(c *connection, s fabric.Session) error {
+	for {
+		old, err := l.tryRegister(c, s)
+		if old == nil {
+			return err
+		}
+		l.end(old) // it was as fast as this one
+	}
+}
+
+func (l *Listener) tryRegister(c *connection, s fabric.Session) (old *connection, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if upTo, ok := l.mu.fenced[s.Rank]; ok && s.Incarnation <= upTo {
-		return fmt.Errorf("rank %d incarnation %d: %w", s.Rank, s.Incarnation, fabric.ErrFenced)
+		return nil, fmt.Errorf("rank %d incarnation %d: %w", s.Rank, s.Incarnation, fabric.ErrFenced)
+	}
+	if old := l.connectionOf(s.Rank, s.Incarnation, c.hello.Thread); old != nil {
+		return old, nil
 	}
 	c.session, c.admitted = s, true
+	return nil, nil
+}
+
+// replace ends the connection that a greeting takes the place of, if there is one, so that the
+// service hears of its end before it is asked to admit the new one.
+func (l *Listener) replace(h fabric.Hello) {
+	l.mu.Lock()
+	old := l.connectionOf(h.Rank, h.Incarnation, h.Thread)
+	l.mu.Unlock()
+	if old != nil {
+		l.end(old)
+	}
+}
+
+// end breaks a connection and returns when nothing of it is left.
+func (l *Listener) end(c *connection) {
+	l.metrics.replaced.Add(1)
+	_ = c.socket.Close()
+	<-c.gone
+}
+
+// connectionOf returns the admitted connection of a thread, nil when there is none or may be many. REQUIRES: mu held.
+func (l *Listener) connectionOf(rank fabric.Rank, incarnation fabric.Incarnation, thread uint16) *connection {
+	if thread == fabric.SharedThread {
+		return nil
+	}
+	for c := range l.mu.connections {
+		if c.admitted && c.session.Rank == rank && c.session.Incarnation == incarnation && c.hello.Thread == thread {
+			return c
+		}
+	}
 	return nil
 }
 
