@@ -108,31 +108,33 @@ func (ix *Index) copyAll(g *growth) error {
 
 // copyBuckets copies the old buckets [first, next), which are a stripe.
 func (ix *Index) copyBuckets(g *growth, number int, first, next uint64) error {
+	for {
+		done, need, err := ix.copyLocked(g, number, first, next)
+		if err != nil || done == next {
+			return err
+		}
+		// Segments are handed out with fences: do not hold up the stripe for that. What changes meanwhile is dirty.
+		if err := g.to.overflow.promise(need); err != nil {
+			return err
+		}
+		g.credit += need
+		first = done
+	}
+}
+
+// copyLocked copies until it is done or needs overflow buckets.
+func (ix *Index) copyLocked(g *growth, number int, first, next uint64) (done uint64, need int, err error) {
 	s := &ix.stripes[number]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g.copied[number] = true
-	for b := first; b < next; b++ {
-		for {
-			need, err := ix.copyBucket(g, b, false)
-			if err != nil {
-				return err
-			}
-			if need == 0 {
-				break
-			}
-			// Segments are handed out with fences; do not hold up the stripe for that. What changes
-			// meanwhile is dirty.
-			s.mu.Unlock()
-			err = g.to.overflow.promise(need)
-			s.mu.Lock()
-			if err != nil {
-				return err
-			}
-			g.credit += need
-		}
+	for ; first < next && need == 0 && err == nil; first++ {
+		need, err = ix.copyBucket(g, first, false)
 	}
-	return nil
+	if need > 0 {
+		first--
+	}
+	return first, need, err
 }
 
 // copyDirty copies again the buckets that changed since they were copied, and returns how many.

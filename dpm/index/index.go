@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -220,7 +221,7 @@ func (ix *Index) Get(hash uint64, key []byte) (format.Pointer, error) {
 	for {
 		t := ix.live.Load().Table
 		p, err := ix.lookup(t, hash, key)
-		if err == nil || t == ix.live.Load().Table {
+		if err == nil || t == ix.live.Load().Table && !errors.Is(err, errChanged) {
 			return p, err
 		}
 		// Buckets are marked, and segments reused, only after the new table went live: look there.
@@ -237,7 +238,7 @@ func (ix *Index) lookup(t *Table, hash uint64, key []byte) (format.Pointer, erro
 		for _, candidate := range p.Candidates[:p.Count] {
 			found, err := ix.o.KeyAt(candidate)
 			if err != nil {
-				return 0, fmt.Errorf("entry %v of bucket %#x: %w", candidate, offset, err)
+				return 0, ix.unreadable(t, offset, hash, candidate, err)
 			}
 			if bytes.Equal(found, key) {
 				return candidate, nil
@@ -249,6 +250,18 @@ func (ix *Index) lookup(t *Table, hash uint64, key []byte) (format.Pointer, erro
 		offset = p.Next
 	}
 	return 0, fmt.Errorf("%w: more than %d buckets from %#x on", ErrChain, MaxChain, t.BucketOf(hash))
+}
+
+// errChanged: a slot was changed, and its entry reused, between two looks; look again.
+var errChanged = errors.New("index slot changed during a lookup")
+
+// unreadable tells a damaged entry from one that was replaced and reused while it was looked up.
+func (ix *Index) unreadable(t *Table, offset, hash uint64, candidate format.Pointer, err error) error {
+	var p Probe
+	if t.Probe(ix.view(offset), offset, hash, &p) != nil || !slices.Contains(p.Candidates[:p.Count], candidate) {
+		return errChanged
+	}
+	return fmt.Errorf("entry %v of bucket %#x: %w", candidate, offset, err)
 }
 
 // fail makes err the answer of every later Apply: after a fence that failed nothing more may be promised.

@@ -23,6 +23,7 @@ type rig struct {
 	index   *Index
 	retired []format.SegmentID
 
+	logOp       format.Op // of what append writes; 0: put
 	logSegments []format.SegmentID
 	next        uint64 // where the next entry goes, 0: nowhere yet
 	room        uint64
@@ -105,7 +106,11 @@ func (r *rig) free(ids []format.SegmentID) {
 
 // append writes an entry to the log and flushes it, without a fence.
 func (r *rig) append(t testing.TB, sequence uint64, key, value string) format.Pointer {
-	e := format.Entry{Op: format.OpPut, Sequence: sequence, Generation: logGeneration, Key: []byte(key), Value: []byte(value)}
+	op := r.logOp
+	if op == 0 {
+		op = format.OpPut
+	}
+	e := format.Entry{Op: op, Sequence: sequence, Generation: logGeneration, Key: []byte(key), Value: []byte(value)}
 	if r.next == 0 || r.room < e.Bytes() {
 		id, err := r.alloc(format.SegmentLog, 0)
 		if err != nil {

@@ -1,9 +1,10 @@
 package pmem
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -34,25 +35,28 @@ type Fake struct {
 
 	mu struct {
 		sync.Mutex
-		pending map[uint64]*history // by word offset: words that are not (only) what is durable
-		flushed map[uint64]struct{} // of pending: words with a flush that awaits a fence
-		crashed bool
-		base    []byte // the visible bytes at the crash
-		fences  int
-		flushes int
-		crashAt int // fence before whose effect to crash; 0: never
-		panics  bool
-		onFence func(n int)
-		track   bool
-		sites   map[Site]int
-		skip    Site
+		at        []int32   // for each word, its history's place in histories + 1; 0: it is durable as it is
+		histories []history // in use and spare ones
+		spare     []int32
+		flushed   []uint64 // offsets of words with a flush that awaits a fence
+		crashed   bool
+		base      []byte // the visible bytes at the crash
+		fences    int
+		flushes   int
+		crashAt   int // fence before whose effect to crash; 0: never
+		panics    bool
+		onFence   func(n int)
+		track     bool
+		sites     map[Site]int
+		skip      Site
 	}
 }
 
 // history is what a word has been since it was last durable: values[0] is durable.
 type history struct {
-	values []uint64
-	fence  int // index of the value that the next fence makes durable; 0: no flush is under way
+	offset uint64
+	values []uint64 // empty: a spare
+	fence  int      // index of the value that the next fence makes durable; 0: no flush is under way
 }
 
 // CrashPanic is what a Fake panics with when an armed crash hits (CrashAtFence with panics).
@@ -71,8 +75,7 @@ func NewFake(bytes uint64, d Durability) *Fake {
 		panic(err)
 	}
 	f := &Fake{mapping: m, durability: d}
-	f.mu.pending = map[uint64]*history{}
-	f.mu.flushed = map[uint64]struct{}{}
+	f.mu.at = make([]int32, bytes/wordBytes)
 	f.mu.sites = map[Site]int{}
 	// Tests drop fakes by the thousand; the memory is not Go's, so give it back with the object.
 	runtime.AddCleanup(f, func(m mapping) { _ = m.unmap() }, m)
@@ -97,12 +100,50 @@ func (f *Fake) note(offset, value uint64) {
 	if f.mu.crashed {
 		return
 	}
-	h := f.mu.pending[offset]
-	if h == nil {
-		h = &history{values: []uint64{f.mapping.Load64(offset)}}
-		f.mu.pending[offset] = h
+	i := f.mu.at[offset/wordBytes]
+	if i == 0 {
+		if n := len(f.mu.spare); n > 0 {
+			i, f.mu.spare = f.mu.spare[n-1], f.mu.spare[:n-1]
+		} else {
+			f.mu.histories = append(f.mu.histories, history{})
+			i = int32(len(f.mu.histories))
+		}
+		f.mu.at[offset/wordBytes] = i
+		h := &f.mu.histories[i-1]
+		h.offset, h.fence = offset, 0
+		h.values = append(h.values, f.mapping.Load64(offset))
 	}
+	h := &f.mu.histories[i-1]
 	h.values = append(h.values, value)
+}
+
+// settle makes what was flushed durable. REQUIRES: mu held.
+func (f *Fake) settle() {
+	for _, offset := range f.mu.flushed {
+		i := f.mu.at[offset/wordBytes]
+		h := &f.mu.histories[i-1]
+		h.values = append(h.values[:0], h.values[h.fence:]...)
+		h.fence = 0
+		if len(h.values) == 1 {
+			h.values = h.values[:0]
+			f.mu.at[offset/wordBytes] = 0
+			f.mu.spare = append(f.mu.spare, i)
+		}
+	}
+	f.mu.flushed = f.mu.flushed[:0]
+}
+
+// pending returns the words that are not (only) what is durable, in the order of their offsets: what a seed
+// means must not depend on how histories are kept. REQUIRES: mu held.
+func (f *Fake) pending() []*history {
+	var words []*history
+	for i := range f.mu.histories {
+		if h := &f.mu.histories[i]; len(h.values) > 0 {
+			words = append(words, h)
+		}
+	}
+	slices.SortFunc(words, func(a, b *history) int { return cmp.Compare(a.offset, b.offset) })
+	return words
 }
 
 // Load64 implements Region.
@@ -154,19 +195,20 @@ func (f *Fake) Write(offset uint64, src []byte) {
 		return
 	}
 	first, end := offset&^(wordBytes-1), (offset+uint64(len(src))+wordBytes-1)&^(wordBytes-1)
-	var before []uint64
-	if !f.mu.crashed {
-		for w := first; w < end; w += wordBytes {
-			before = append(before, f.mapping.Load64(w))
-		}
+	if f.mu.crashed {
+		copy(dst, src)
+		return
 	}
-	copy(dst, src)
-	for i := range before {
-		w := first + uint64(i)*wordBytes
-		after := f.mapping.Load64(w)
-		f.mapping.Store64(w, before[i]) // note reads the word's old value from memory
-		f.note(w, after)
-		f.mapping.Store64(w, after)
+	for w := first; w < end; w += wordBytes {
+		value := f.mapping.Load64(w)
+		from := max(w, offset)
+		to := min(w+wordBytes, offset+uint64(len(src)))
+		var word [wordBytes]byte
+		binary.LittleEndian.PutUint64(word[:], value)
+		copy(word[from-w:to-w], src[from-offset:])
+		value = binary.LittleEndian.Uint64(word[:])
+		f.note(w, value)
+		f.mapping.Store64(w, value)
 	}
 }
 
@@ -181,10 +223,15 @@ func (f *Fake) Flush(offset, length uint64) {
 	f.mu.flushes++
 	first, end := offset&^(LineBytes-1), (offset+length+LineBytes-1)&^(LineBytes-1)
 	for w := first; w < end; w += wordBytes {
-		if h := f.mu.pending[w]; h != nil {
-			h.fence = len(h.values) - 1
-			f.mu.flushed[w] = struct{}{}
+		i := f.mu.at[w/wordBytes]
+		if i == 0 {
+			continue
 		}
+		h := &f.mu.histories[i-1]
+		if h.fence == 0 {
+			f.mu.flushed = append(f.mu.flushed, w)
+		}
+		h.fence = len(h.values) - 1
 	}
 }
 
@@ -209,14 +256,7 @@ func (f *Fake) Fence() error {
 		}
 		return ErrCrashed
 	}
-	for w := range f.mu.flushed {
-		h := f.mu.pending[w]
-		if h.values = h.values[h.fence:]; len(h.values) == 1 {
-			delete(f.mu.pending, w)
-		}
-		h.fence = 0
-	}
-	clear(f.mu.flushed)
+	f.settle()
 	return nil
 }
 
@@ -287,7 +327,7 @@ func (f *Fake) Flushes() int {
 func (f *Fake) PendingWords() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.mu.pending)
+	return len(f.pending())
 }
 
 // Crashes runs work and says whether the fake's armed crash ended it. Other panics pass through.
@@ -306,44 +346,71 @@ func Crashes(work func()) (crashed bool) {
 }
 
 // CrashImage returns one of the images that may be there after a crash at this point (or at the
-// point of the crash, if there was one), drawn with rng. How many of the pending words survive is drawn too: none, all, all
-// but one, one alone, or a share. The fake itself is unchanged.
+// point of the crash, if there was one), drawn with rng. Drawn too is in which units words survive
+// (words, cache lines or pages: all are legal, and each finds other faults sooner) and how many
+// of the units do: none, all, all but one, one alone, or a share. The fake itself is unchanged.
 func (f *Fake) CrashImage(rng *rand.Rand) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	image := f.visible()
-	words := slices.Sorted(maps.Keys(f.mu.pending)) // map order must not leak into what a seed means
-	odd, keep, between := -1, 0.0, 0.0
+	d := drawFate(rng, f.pending())
+	for _, h := range d.words {
+		putWord(image, h.offset, d.value(h))
+	}
+	return image
+}
+
+// fate decides what becomes of pending words.
+type fate struct {
+	rng     *rand.Rand
+	words   []*history
+	unit    uint64 // bytes that live or die together
+	odd     uint64 // number of the unit that fares unlike the others
+	hasOdd  bool
+	keep    float64 // share of units that survive
+	between float64 // share of words that keep some value in between
+
+	last     uint64 // number of the unit drawn last, and its fate
+	lastKept bool
+	drawn    bool
+}
+
+func drawFate(rng *rand.Rand, words []*history) *fate {
+	d := &fate{rng: rng, words: words, unit: [...]uint64{wordBytes, LineBytes, 4096}[rng.IntN(3)]}
 	if len(words) > 0 {
-		odd = rng.IntN(len(words))
+		d.odd = words[rng.IntN(len(words))].offset / d.unit
 	}
 	switch rng.IntN(8) {
 	case 0: // all lost
-		odd = -1
 	case 1: // all kept
-		odd, keep = -1, 1
+		d.keep = 1
 	case 2: // one alone kept
+		d.hasOdd = true
 	case 3: // one alone lost
-		keep = 1
+		d.hasOdd, d.keep = true, 1
 	default:
-		odd, keep, between = -1, rng.Float64(), 0.25
+		d.keep, d.between = rng.Float64(), 0.25
 	}
-	for i, w := range words {
-		values := f.mu.pending[w].values
-		kept := rng.Float64() < keep
-		if i == odd {
-			kept = !kept
+	return d
+}
+
+// value draws what the word holds after the crash. Words come in the order of their offsets.
+func (d *fate) value(h *history) uint64 {
+	if unit := h.offset / d.unit; !d.drawn || unit != d.last {
+		d.last, d.drawn = unit, true
+		d.lastKept = d.rng.Float64() < d.keep
+		if d.hasOdd && unit == d.odd {
+			d.lastKept = !d.lastKept
 		}
-		value := values[0]
-		switch {
-		case rng.Float64() < between:
-			value = values[rng.IntN(len(values))]
-		case kept:
-			value = values[len(values)-1]
-		}
-		putWord(image, w, value)
 	}
-	return image
+	switch {
+	case d.rng.Float64() < d.between:
+		return h.values[d.rng.IntN(len(h.values))]
+	case d.lastKept:
+		return h.values[len(h.values)-1]
+	default:
+		return h.values[0]
+	}
 }
 
 // StrictImage returns the image in which every pending word is lost.
@@ -351,8 +418,8 @@ func (f *Fake) StrictImage() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	image := f.visible()
-	for w, h := range f.mu.pending {
-		putWord(image, w, h.values[0])
+	for _, h := range f.pending() {
+		putWord(image, h.offset, h.values[0])
 	}
 	return image
 }
