@@ -1,19 +1,19 @@
 package dac
 
 // lfu finds the shortcuts with the fewest hits. It counts shortcuts by level exactly, and keeps
-// a small stack of candidates: new shortcuts go there at once, and when it runs empty a sweep
-// of the table collects those of the lowest levels. Among equals the newest leaves first.
+// a small queue of candidates: new shortcuts go there at once, and when it runs empty a sweep
+// of the table collects those of the lowest levels. Among equals the oldest leaves first.
 type lfu struct {
 	byLevel   [maxLevel + 1]uint32
 	total     int
-	stack     [lfuStack]uint64 // hashes; a ring, so that the oldest candidate is lost when full
-	top, size int
+	queue     [lfuQueue]uint64 // hashes; a ring, in which the oldest candidate is lost when full
+	end, size int
 	cut       uint64 // candidates above this level are no longer any
 	hand      uint64 // the bucket where the next sweep starts
 }
 
 const (
-	lfuStack = 1024
+	lfuQueue = 1024
 	// A sweep collects at least one shortcut in this many, so that finding a candidate
 	// costs a look at a few cache lines on average.
 	sweepShare = 128
@@ -38,18 +38,18 @@ func (l *lfu) moved(from, to uint64) {
 }
 
 func (l *lfu) push(hash uint64) {
-	l.stack[l.top%lfuStack] = hash
-	l.top++
-	l.size = min(l.size+1, lfuStack)
+	l.queue[l.end%lfuQueue] = hash
+	l.end++
+	l.size = min(l.size+1, lfuQueue)
 }
 
 func (l *lfu) pop() (uint64, bool) {
 	if l.size == 0 {
 		return 0, false
 	}
+	hash := l.queue[(l.end-l.size)%lfuQueue]
 	l.size--
-	l.top--
-	return l.stack[l.top%lfuStack], true
+	return hash, true
 }
 
 // leastHits returns the hits that the n least used shortcuts have together; false if there
@@ -89,7 +89,7 @@ func (c *Cache) evictLeast() bool {
 	}
 }
 
-// sweep fills the stack with shortcuts of the lowest levels, going once around the table at
+// sweep fills the queue with shortcuts of the lowest levels, going once around the table at
 // most. REQUIRES: there is a shortcut.
 func (c *Cache) sweep() {
 	l := &c.lfu
@@ -108,7 +108,7 @@ func (c *Cache) sweep() {
 				l.push(c.table.hash(slotOf(l.hand, i)))
 			}
 		}
-		if l.size > lfuStack-bucketSlots {
+		if l.size > lfuQueue-bucketSlots {
 			return
 		}
 	}
