@@ -207,3 +207,14 @@ func (l *Layout) BucketOffset(extents []SegmentID, bucket uint64) uint64 {
 	extent := extents[bucket>>perSegment]
 	return l.SegmentOffset(extent) + bucket&(1<<perSegment-1)*BucketBytes
 }
+
+// The compiler refuses a negative array length: sizes and offsets that do not add up do not build.
+var (
+	_ [BucketBytes - BucketOverflowOffset - WordBytes]struct{}
+	_ [BucketOverflowOffset - BucketHashOffset - SlotsPerBucket*SlotBytes]struct{}
+	_ [SegmentHeaderBytes - SegmentFirstSequenceOffset - WordBytes]struct{}
+	_ [RankEntryBytes - RankStartOffset - WordBytes]struct{}
+	_ [MetadataHeaderBytes - 24 - MaxMetadataName]struct{}
+	_ [PageBytes - ServerEpochOffset - WordBytes]struct{}
+	_ [rootSpacing - RootBytes]struct{}
+)
