@@ -31,3 +31,21 @@ func Unwrap(e *ControlEnvelope) Message {
 	}
 	return r.Get(f).Message().Interface()
 }
+
+// ControlFrame returns the bytes of an envelope with one of our control messages, ready for a control socket. It fails
+// when a string of body is not UTF-8.
+func ControlFrame(sender string, body Message) ([]byte, error) { return Marshal(Envelope(sender, body)) }
+
+// ParseControlFrame reads what ControlFrame wrote and returns what the envelope carries. Errors wrap ErrMalformed; an envelope
+// that is empty, or of a kind that this program does not know, is one.
+func ParseControlFrame(frame []byte) (Message, error) {
+	var e ControlEnvelope
+	if err := Unmarshal(frame, &e); err != nil {
+		return nil, err
+	}
+	body := Unwrap(&e)
+	if body == nil {
+		return nil, fmt.Errorf("%w: control envelope of %d bytes carries nothing that is known here", ErrMalformed, len(frame))
+	}
+	return body, nil
+}

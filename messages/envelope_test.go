@@ -36,3 +36,22 @@ func TestEnvelopeRefusesOthers(t *testing.T) {
 	}()
 	Envelope("me", &KeyRequest{})
 }
+
+func TestControlFrame(t *testing.T) {
+	frame, err := ControlFrame("me", &OwnershipAck{Epoch: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := ParseControlFrame(frame)
+	if ack, ok := body.(*OwnershipAck); err != nil || !ok || ack.GetEpoch() != 7 {
+		t.Errorf("%v, %v", body, err)
+	}
+	for _, bad := range [][]byte{{}, {0x0a, 0x02, 'm'}, {0x0a, 0x01, 'm'}} {
+		if body, err := ParseControlFrame(bad); err == nil {
+			t.Errorf("%x was taken as %v", bad, body)
+		}
+	}
+	if _, err := ControlFrame("\xff", &OwnershipAck{}); err == nil {
+		t.Error("a sender that is no UTF-8 was encoded")
+	}
+}
