@@ -101,11 +101,11 @@ func (l *listener) admit(conn *net.TCPConn) {
 	}
 	l.mu.Unlock()
 	if closed || full {
-		closeNow(conn)
 		if full {
 			l.refused()
 			l.log.printf("%s: %d connections already, refused one from %s", l.address, l.maxConnections, conn.RemoteAddr())
 		}
+		closeNow(conn)
 		return
 	}
 	go func() {

@@ -247,8 +247,8 @@ func (p *Peers) Metrics() PeersMetrics {
 	return m
 }
 
-// Close closes all peers, giving what is queued for connected ones up to linger to be written,
-// and waits for their goroutines.
+// Close closes all peers, giving what is queued up to linger to be written (those that were
+// just dialled are worth waiting for too), and waits for their goroutines.
 func (p *Peers) Close(linger time.Duration) {
 	p.mu.Lock()
 	p.mu.closed = true
@@ -262,11 +262,7 @@ func (p *Peers) Close(linger time.Duration) {
 		p.closing.Add(1)
 		go func() {
 			defer p.closing.Done()
-			wait := linger
-			if !push.Connected() {
-				wait = 0
-			}
-			dropped := push.Close(wait)
+			dropped := push.Close(linger)
 			p.mu.Lock()
 			p.mu.metrics.FramesDropped += int64(dropped)
 			p.mu.Unlock()
