@@ -116,7 +116,7 @@ type Request struct {
 
 	Count       uint32 // Alloc: segments wanted
 	DeletesOnly bool   // Alloc: the segment will hold deletes, so a full pool gives one of its reserve
-	Table       uint32 // Alloc, Progress, Root: the index table the thread reads, 0 none
+	Table       uint64 // Alloc, Progress, Root: the index table the thread reads, 0 none
 	Settled     uint64 // Alloc, Progress, Drain: replicated entries with lower sequence numbers had their CAS, or never will
 	Through     uint64 // Drain: first sequence number that need not be merged; 0: everything written so far
 	Name        []byte // MetaGet, MetaCAS
@@ -132,7 +132,7 @@ type Reply struct {
 	Op     Op
 	Text   string // why the status is not OK
 
-	Table         uint32        // Attach, Alloc, Progress, Drain, Root: the current index table
+	Table         uint64        // Attach, Alloc, Progress, Drain, Root: the current index table
 	NextSequence  uint64        // Attach: the log holds every entry below it; 0: no entry is known
 	Merged        uint64        // Attach, Alloc, Progress, Drain: every entry of the thread below this sequence number is merged
 	Unmerged      uint32        // Attach, Alloc, Progress, Drain: segments of the thread that count against its limit

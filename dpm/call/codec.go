@@ -13,16 +13,16 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	case Alloc:
 		dst = binary.LittleEndian.AppendUint32(dst, r.Count)
 		dst = appendBool(dst, r.DeletesOnly)
-		dst = binary.LittleEndian.AppendUint32(dst, r.Table)
+		dst = binary.LittleEndian.AppendUint64(dst, r.Table)
 		dst = binary.LittleEndian.AppendUint64(dst, r.Settled)
 	case Progress:
-		dst = binary.LittleEndian.AppendUint32(dst, r.Table)
+		dst = binary.LittleEndian.AppendUint64(dst, r.Table)
 		dst = binary.LittleEndian.AppendUint64(dst, r.Settled)
 	case Drain:
 		dst = binary.LittleEndian.AppendUint64(dst, r.Settled)
 		dst = binary.LittleEndian.AppendUint64(dst, r.Through)
 	case Root:
-		dst = binary.LittleEndian.AppendUint32(dst, r.Table)
+		dst = binary.LittleEndian.AppendUint64(dst, r.Table)
 	case MetaGet:
 		dst = appendBytes(dst, r.Name)
 	case MetaCAS:
@@ -48,13 +48,13 @@ func DecodeRequest(message []byte, r *Request) error {
 	}
 	switch r.Op {
 	case Alloc:
-		r.Count, r.DeletesOnly, r.Table, r.Settled = d.u32(), d.bool(), d.u32(), d.u64()
+		r.Count, r.DeletesOnly, r.Table, r.Settled = d.u32(), d.bool(), d.u64(), d.u64()
 	case Progress:
-		r.Table, r.Settled = d.u32(), d.u64()
+		r.Table, r.Settled = d.u64(), d.u64()
 	case Drain:
 		r.Settled, r.Through = d.u64(), d.u64()
 	case Root:
-		r.Table = d.u32()
+		r.Table = d.u64()
 	case MetaGet:
 		r.Name = d.bytes()
 	case MetaCAS:
@@ -104,7 +104,7 @@ func AppendReply(dst []byte, r *Reply) []byte {
 		dst = appendProgress(dst, r)
 		dst = appendBool(dst, r.Done)
 	case Root:
-		dst = binary.LittleEndian.AppendUint32(dst, r.Table)
+		dst = binary.LittleEndian.AppendUint64(dst, r.Table)
 		dst = appendBytes(dst, r.Bytes)
 	case MetaGet, MetaCAS:
 		dst = binary.LittleEndian.AppendUint64(dst, r.Record)
@@ -159,7 +159,7 @@ func (d *decoder) fields(r *Reply) {
 		d.progress(r)
 		r.Done = d.bool()
 	case Root:
-		r.Table, r.Bytes = d.u32(), d.bytes()
+		r.Table, r.Bytes = d.u64(), d.bytes()
 	case MetaGet, MetaCAS:
 		r.Record, r.Bytes = d.u64(), d.bytes()
 	case Install:
@@ -189,7 +189,7 @@ func appendSegment(dst []byte, s Segment) []byte {
 }
 
 func appendProgress(dst []byte, r *Reply) []byte {
-	dst = binary.LittleEndian.AppendUint32(dst, r.Table)
+	dst = binary.LittleEndian.AppendUint64(dst, r.Table)
 	dst = binary.LittleEndian.AppendUint64(dst, r.Merged)
 	return binary.LittleEndian.AppendUint32(dst, r.Unmerged)
 }
@@ -258,7 +258,7 @@ func (d *decoder) count(elementBytes int) int {
 
 func (d *decoder) segment() Segment { return Segment{d.u32(), d.u32(), d.u64()} }
 
-func (d *decoder) progress(r *Reply) { r.Table, r.Merged, r.Unmerged = d.u32(), d.u64(), d.u32() }
+func (d *decoder) progress(r *Reply) { r.Table, r.Merged, r.Unmerged = d.u64(), d.u64(), d.u32() }
 
 // end says whether the message held exactly what its operation wants.
 func (d *decoder) end(op Op) error {

@@ -79,7 +79,7 @@ type Appender struct {
 	poolSays   poolSays
 	unsettled  []uint64 // sequence numbers of replicated entries whose CAS is outstanding, ascending
 	counters   AppendCounters
-	table      func() uint32 // the index table that the thread's reader uses, 0 none
+	table      func() uint64 // the index table that the thread's reader uses, 0 none
 }
 
 // poolSays is what the last reply told about this thread's log.
@@ -91,7 +91,7 @@ type poolSays struct {
 }
 
 // newAppender makes an appender that has yet to Reconnect.
-func newAppender(layout *format.Layout, c *caller, table func() uint32, o AppenderOptions) (*Appender, error) {
+func newAppender(layout *format.Layout, c *caller, table func() uint64, o AppenderOptions) (*Appender, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("appender options: %w", err)
@@ -175,6 +175,13 @@ func (a *Appender) makeRoom(size uint64, isDelete bool) error {
 		if err := a.alloc(!isDelete); err != nil {
 			return err
 		}
+	}
+	if a.open && a.used == 0 {
+		// A segment out of the reserve that nothing was written to (its batch was abandoned). The pool has room
+		// again, so it may as well be an ordinary one; an empty segment is never left behind, because
+		// recovery takes it for the end of the log.
+		a.current.deletesOnly = false
+		return nil
 	}
 	a.current, a.open, a.used = a.ready[0], true, 0
 	a.ready = append(a.ready[:0], a.ready[1:]...)

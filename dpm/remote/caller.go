@@ -14,7 +14,7 @@ type caller struct {
 	raw      []byte
 	reply    call.Reply
 	calls    uint64 // calls that came back, whatever they said
-	newTable uint32 // the current index table as the last reply that says so had it, 0 before
+	newTable uint64 // the current index table as the last reply that says so had it, 0 before
 }
 
 // do sends r and waits for its reply, which it also returns when the status is not OK.

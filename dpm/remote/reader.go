@@ -17,7 +17,7 @@ type Reader struct {
 	layout *format.Layout
 	caller *caller
 	table  *index.Table // nil: not fetched yet
-	number uint32       // of the table
+	number uint64       // of the table
 	unpack decompressor
 
 	verbs  []fabric.Verb

@@ -27,7 +27,7 @@ func (r *Reader) FetchRoot() error {
 }
 
 // Table is the index table this reader uses, 0 before the first fetch.
-func (r *Reader) Table() uint32 { return r.number }
+func (r *Reader) Table() uint64 { return r.number }
 
 // Refresh fetches the root if a reply has named a newer table than the one in use, so that an idle thread
 // does not hold an old table's memory for ever.

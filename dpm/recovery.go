@@ -1,0 +1,490 @@
+package dpm
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dpm/call"
+	"github.com/dinomo-kv/dinomo/dpm/format"
+	"github.com/dinomo-kv/dinomo/dpm/index"
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
+)
+
+// RecoveryReport says what opening a pool found and did.
+type RecoveryReport struct {
+	Created bool // there was none before
+	Phases  []RecoveryPhase
+
+	Segments        int // in the pool
+	FreeSegments    int // after recovery
+	OpenSegments    int // that a KN was writing when the DPM stopped
+	UnmergedLogs    int // threads whose log had entries to merge
+	UnmergedBytes   uint64
+	MergedEntries   uint64
+	MergedBytes     uint64
+	OrphanedTables  int // index segments of tables half built or replaced
+	IndexSlots      uint64
+	IndirectWords   int
+	MetadataRecords int
+	Ranks           int
+	SkippedDamage   int // damaged log entries that AcceptDamage let pass
+}
+
+// RecoveryPhase is one step and how long it took.
+type RecoveryPhase struct {
+	Name     string
+	Duration time.Duration
+}
+
+// Duration is the sum of the phases.
+func (r RecoveryReport) Duration() (d time.Duration) {
+	for _, phase := range r.Phases {
+		d += phase.Duration
+	}
+	return d
+}
+
+// String shows the report on a few lines.
+func (r RecoveryReport) String() string {
+	var b strings.Builder
+	if r.Created {
+		b.WriteString("created a pool")
+	} else {
+		b.WriteString("recovered the pool")
+	}
+	fmt.Fprintf(&b, " in %v: %d of %d segments free, %d keys\n", r.Duration().Round(time.Microsecond), r.FreeSegments, r.Segments, r.IndexSlots)
+	fmt.Fprintf(&b, "merged %d entries, %d bytes, of %d logs; %d open segments; %d orphaned index segments; %d ranks; %d metadata records; %d indirect words\n",
+		r.MergedEntries, r.MergedBytes, r.UnmergedLogs, r.OpenSegments, r.OrphanedTables, r.Ranks, r.MetadataRecords, r.IndirectWords)
+	for i, phase := range r.Phases {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s %v", phase.Name, phase.Duration.Round(time.Microsecond))
+	}
+	return b.String()
+}
+
+// phase runs one step of recovery and notes its time.
+func (p *Pool) phase(name string, step func() error) error {
+	began := p.o.Clock.Now()
+	err := step()
+	p.report.Phases = append(p.report.Phases, RecoveryPhase{name, p.o.Clock.Now().Sub(began)})
+	return err
+}
+
+// recovery is what the read-only look found.
+type recovery struct {
+	metadata []metadataLook
+	words    []bool
+	slots    uint64
+}
+
+// recover brings the pool from whatever state a crash left to one that serves (DPM-5). Up to "epoch" nothing is
+// written, and what is damaged is refused.
+func (p *Pool) recover(fresh bool) error {
+	p.report.Created = fresh
+	var found recovery
+	steps := []struct {
+		name string
+		step func() error
+	}{
+		{"superblock", p.lookSuperblock},
+		{"segment table", p.lookSegments},
+		{"ranks and metadata", func() error { return p.lookTables(&found) }},
+		{"index scan", func() error { return p.lookIndex(&found) }},
+		{"log scan", p.lookLogs},
+		{"epoch", p.raiseEpoch},
+		{"repair", func() error { return p.repair(&found) }},
+		{"merge", p.mergeAll},
+		{"reclaim", p.reclaimAtOpen},
+	}
+	for _, s := range steps {
+		if err := p.phase(s.name, s.step); err != nil {
+			return err
+		}
+	}
+	p.report.Segments, p.report.FreeSegments = len(p.segments), p.freeSegments()
+	p.report.IndexSlots = p.index.Stats().SlotsUsed
+	p.o.Events.RecoveryEnd(p.report)
+	return nil
+}
+
+func (p *Pool) lookSuperblock() error {
+	head := p.region.View(0, min(p.region.Bytes(), format.SuperblockBytes))
+	s, err := format.DecodeSuperblock(head, p.region.Bytes())
+	if err != nil {
+		return err
+	}
+	if was := pmem.Durability(s.Durability); was != p.region.Durability() && (was == pmem.Volatile || p.region.Durability() == pmem.Volatile) {
+		return fmt.Errorf("pool was created for durability %v, not %v", was, p.region.Durability())
+	}
+	p.superblock, p.layout = s, &s.Layout
+	p.o.Shape = s.Layout.Shape
+	p.reserve = p.o.reserve(s.Layout.Segments)
+	if int(s.Layout.Segments) <= p.reserve+1 {
+		return fmt.Errorf("a pool of %d segments with %d in reserve holds nothing: use smaller segments or a larger pool", s.Layout.Segments, p.reserve)
+	}
+	word := p.region.Load64(format.RootsOffset + format.ServerEpochOffset)
+	epoch, ok := format.OpenServerEpoch(word)
+	if !ok {
+		return &format.WordError{What: "server epoch", Offset: format.RootsOffset + format.ServerEpochOffset, Word: word}
+	}
+	p.epoch = epoch
+	return nil
+}
+
+// lookSegments reads the segment table. A free segment's header may be half written by a hand-out that a
+// crash cut short; of that only the generation matters, and its word is whole, old or new.
+func (p *Pool) lookSegments() error {
+	p.segments = make([]segment, p.layout.Segments)
+	p.mu.free = p.mu.free[:0]
+	var damaged error
+	for i := range p.segments {
+		id := format.SegmentID(i)
+		at := p.layout.SegmentHeaderOffset(id)
+		h := &p.segments[i].header
+		if err := format.DecodeSegmentHeader((*[format.SegmentHeaderBytes]byte)(p.region.View(at, format.SegmentHeaderBytes)), at, h); err != nil {
+			damaged = errors.Join(damaged, fmt.Errorf("segment %d: %w", i, err))
+			continue
+		}
+		if h.State == format.SegmentFree {
+			*h = format.SegmentHeader{Generation: h.Generation}
+			p.mu.free = append(p.mu.free, id)
+			continue
+		}
+		if why := p.implausible(h); why != "" {
+			damaged = errors.Join(damaged, fmt.Errorf("segment %d header at %#x is %w: %s", i, at, format.ErrDamaged, why))
+		}
+	}
+	// Oldest generation first: about least recently used.
+	slices.SortStableFunc(p.mu.free, func(a, b format.SegmentID) int {
+		return cmp.Compare(p.segments[a].header.Generation, p.segments[b].header.Generation)
+	})
+	return damaged
+}
+
+// implausible says what is wrong with a sound header's contents, "" when nothing is.
+func (p *Pool) implausible(h *format.SegmentHeader) string {
+	switch {
+	case h.Kind == format.SegmentNone:
+		return "it is in use for nothing"
+	case h.State == format.SegmentSealed && h.Sealed > p.layout.SegmentBytes || h.Merged > p.layout.SegmentBytes:
+		return "its log is longer than a segment"
+	case h.Kind == format.SegmentLog && (h.Rank == 0 || uint32(h.Rank) >= p.layout.Ranks):
+		return fmt.Sprintf("its owner is rank %d of %d", h.Rank, p.layout.Ranks)
+	}
+	return ""
+}
+
+// lookTables reads ranks and metadata.
+func (p *Pool) lookTables(found *recovery) error {
+	t := &p.ranks
+	t.ranks = make([]rank, p.layout.Ranks)
+	t.qps = map[threadKey]*threadState{}
+	now := p.o.Clock.Now()
+	var damaged error
+	for i := range t.ranks {
+		at := p.layout.RankEntryOffset(uint32(i))
+		r := &t.ranks[i]
+		*r = rank{restored: true, leased: true, wordAt: now}
+		if err := format.DecodeRankEntry((*[format.RankEntryBytes]byte)(p.region.View(at, format.RankEntryBytes)), at, &r.entry); err != nil {
+			damaged = errors.Join(damaged, fmt.Errorf("rank %d: %w", i, err))
+		}
+		r.word = r.entry.Lease
+		if r.entry.State != format.RankFree {
+			p.report.Ranks++
+		}
+	}
+	found.metadata = make([]metadataLook, p.layout.MetadataRecords)
+	for i := range found.metadata {
+		var err error
+		if found.metadata[i], err = p.lookMetadata(uint32(i)); err != nil {
+			damaged = errors.Join(damaged, err)
+		}
+		if found.metadata[i].present {
+			p.report.MetadataRecords++
+		}
+	}
+	return damaged
+}
+
+// lookIndex walks the index once: it is checked, and live bytes are counted.
+func (p *Pool) lookIndex(found *recovery) error {
+	found.words = make([]bool, p.layout.IndirectWords)
+	var damaged error
+	var err error
+	p.index, err = index.Open(p.indexOptions(), func(hash uint64, pointer format.Pointer) {
+		if pointer.Indirect() {
+			i, ok := p.layout.IndirectOf(pointer)
+			if ok {
+				found.words[i] = true
+				pointer, _ = p.loadWord(pointer)
+				p.pin(pointer, 1)
+			}
+			if ok && p.plausible(pointer) {
+				return
+			}
+		}
+		if p.plausible(pointer) {
+			p.countLive(pointer)
+		} else if damaged == nil {
+			damaged = fmt.Errorf("index slot of hash %#x holds %v, which is %w", hash, pointer, format.ErrDamaged)
+		}
+	})
+	return errors.Join(err, damaged)
+}
+
+// plausible says whether a direct pointer leads into a segment of log entries of its generation.
+func (p *Pool) plausible(pointer format.Pointer) bool {
+	if _, _, ok := p.layout.EntryRange(pointer); !ok {
+		return false
+	}
+	id, _ := p.layout.SegmentOf(pointer.Offset())
+	h := &p.segments[id].header
+	return (h.Kind == format.SegmentLog || h.Kind == format.SegmentCompaction) && h.Generation%format.PointerGenerations == pointer.Generation()
+}
+
+// lookLogs makes the streams of all unmerged segments, and checks the sealed ones.
+func (p *Pool) lookLogs() error {
+	p.mu.streams = map[streamKey]*stream{}
+	var logs []format.SegmentID
+	for i := range p.segments {
+		if h := &p.segments[i].header; h.Kind == format.SegmentLog {
+			logs = append(logs, format.SegmentID(i))
+		}
+	}
+	slices.SortFunc(logs, func(a, b format.SegmentID) int {
+		x, y := &p.segments[a].header, &p.segments[b].header
+		return cmp.Or(cmp.Compare(x.Rank, y.Rank), cmp.Compare(x.Incarnation, y.Incarnation), cmp.Compare(x.Thread, y.Thread), cmp.Compare(x.Order, y.Order))
+	})
+	var damaged error
+	for len(logs) > 0 {
+		key, n := p.ownerOf(logs[0]), 1
+		for n < len(logs) && p.ownerOf(logs[n]) == key {
+			n++
+		}
+		damaged = errors.Join(damaged, p.lookStream(key, logs[:n]))
+		logs = logs[n:]
+	}
+	return damaged
+}
+
+func (p *Pool) ownerOf(id format.SegmentID) streamKey {
+	h := &p.segments[id].header
+	return streamKey{h.Rank, h.Incarnation, h.Thread}
+}
+
+// heldAtOpen is how many of a thread's last segments with entries are held until it has attached: a batch
+// of unknown outcome, or one whose replicated entries await their CAS, lies in so many at most.
+const heldAtOpen = 4
+
+// lookStream finds where one thread's log stands: all its segments are given, in log order.
+func (p *Pool) lookStream(key streamKey, logs []format.SegmentID) error {
+	s := p.streamOf(key)
+	s.mu.order = p.segments[logs[len(logs)-1]].header.Order
+	p.holdLast(logs)
+	first := 0
+	for first < len(logs) && p.segments[logs[first]].complete() {
+		first++
+	}
+	if first == len(logs) {
+		return nil
+	}
+	var e format.Entry
+	if h := &p.segments[logs[first]].header; h.Merged > 0 {
+		if _, e = p.walkLog(logs[first], 0, h.Merged); e.Key == nil {
+			return fmt.Errorf("segment %d: its merged log cannot be read: %w", logs[first], format.ErrDamaged)
+		}
+		s.mu.next = e.Sequence + 1
+	}
+	var damaged error
+	unmerged := uint64(0)
+	for _, id := range logs[first:] {
+		seg := &p.segments[id]
+		seg.streamed = true
+		s.mu.segments = append(s.mu.segments, id)
+		h := &seg.header
+		limit := p.layout.SegmentBytes
+		if h.State == format.SegmentSealed {
+			limit = h.Sealed
+		} else {
+			p.report.OpenSegments++
+		}
+		end, _ := p.walkLog(id, h.Merged, limit)
+		unmerged += end - h.Merged
+		if h.State == format.SegmentSealed && end < h.Sealed {
+			at := p.layout.SegmentOffset(id) + end
+			damaged = errors.Join(damaged, fmt.Errorf("unmerged log entry at %#x (segment %d, byte %d of %d) is %w", at, id, end, h.Sealed, format.ErrDamaged))
+		}
+	}
+	p.report.UnmergedBytes += unmerged
+	if unmerged > 0 {
+		p.report.UnmergedLogs++
+	}
+	if damaged != nil && p.o.AcceptDamage {
+		p.report.SkippedDamage++
+		damaged = nil
+	}
+	return damaged
+}
+
+// holdLast holds the segments in which the thread's last batch may lie, and pins what of it is replicated.
+func (p *Pool) holdLast(logs []format.SegmentID) {
+	filled := 0
+	for i := len(logs) - 1; i >= 0 && filled < heldAtOpen; i-- {
+		seg := &p.segments[logs[i]]
+		seg.held = holdAttach
+		end := min(seg.header.Merged, p.layout.SegmentBytes)
+		base := p.layout.SegmentOffset(logs[i])
+		var e format.Entry
+		for at := uint64(0); at < end && p.entryAt(base+at, end-at, seg.header.Generation, 0, &e); at += e.Bytes() {
+			if e.Flags.Replicated() {
+				seg.pinned.Add(1)
+			}
+		}
+		if e.Key != nil || p.entryAt(base, p.layout.SegmentBytes, seg.header.Generation, 0, &e) {
+			filled++
+		}
+	}
+}
+
+// walkLog returns where the valid entries of a segment from byte from on end, at most at limit, and the
+// last of them; its Key is nil when there is none.
+func (p *Pool) walkLog(id format.SegmentID, from, limit uint64) (end uint64, last format.Entry) {
+	base := p.layout.SegmentOffset(id)
+	generation := p.segments[id].header.Generation
+	end = from
+	sequence := uint64(0)
+	for end < limit && p.entryAt(base+end, limit-end, generation, sequence, &last) {
+		end += last.Bytes()
+		if sequence = last.Sequence + 1; p.segments[id].header.Kind == format.SegmentCompaction {
+			sequence = 0
+		}
+	}
+	return end, last
+}
+
+// raiseEpoch is the first thing that recovery writes.
+func (p *Pool) raiseEpoch() error {
+	p.epoch++
+	const at = format.RootsOffset + format.ServerEpochOffset
+	p.region.Store64(at, format.ServerEpochWord(p.epoch))
+	p.region.Flush(at, format.WordBytes)
+	return p.fence()
+}
+
+// repair finishes or undoes what a crash cut short.
+func (p *Pool) repair(found *recovery) error {
+	if err := p.restoreMetadata(found.metadata); err != nil {
+		return err
+	}
+	p.words.restore(found.words)
+	p.report.IndirectWords = len(p.words.used) - p.words.free
+	orphans := p.index.Orphans()
+	p.report.OrphanedTables = len(orphans)
+	if len(orphans) > 0 {
+		p.index.MarkOrphans()
+		if err := p.free(orphans); err != nil {
+			return err
+		}
+	}
+	for i := range p.segments {
+		id := format.SegmentID(i)
+		h := &p.segments[i].header
+		if h.Kind != format.SegmentCompaction {
+			continue
+		}
+		end, last := p.walkLog(id, 0, p.layout.SegmentBytes)
+		p.compact.sequence = max(p.compact.sequence, last.Sequence)
+		if h.State == format.SegmentOpen {
+			if err := p.seal(id, end); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mergeAll merges and seals every log.
+func (p *Pool) mergeAll() error {
+	var work sync.WaitGroup
+	streams := make(chan *stream)
+	n := max(p.o.Workers, 1)
+	errs := make([]error, n)
+	for i := range n {
+		work.Add(1)
+		go func() {
+			defer work.Done()
+			var m merger
+			for s := range streams {
+				if errs[i] == nil {
+					errs[i] = p.mergeAtOpen(s, &m)
+				}
+			}
+		}()
+	}
+	for _, s := range p.streams() {
+		streams <- s
+	}
+	close(streams)
+	work.Wait()
+	p.report.MergedEntries = p.counters.mergedEntries.Load()
+	p.report.MergedBytes = p.counters.mergedBytes.Load()
+	return errors.Join(errs...)
+}
+
+// mergeAtOpen merges and seals one log, and finds the sequence number that it ends with.
+func (p *Pool) mergeAtOpen(s *stream, m *merger) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for done := false; !done; {
+		var err error
+		done, err = p.sealAll(s, m, callBudget)
+		if errors.Is(err, ErrNoSpace) {
+			s.mu.Unlock()
+			progress, reclaimErr := p.reclaimStep()
+			s.mu.Lock()
+			if reclaimErr != nil || !progress {
+				return errors.Join(err, reclaimErr)
+			}
+		} else if err != nil {
+			return err
+		}
+	}
+	if s.mu.next != 0 {
+		return nil
+	}
+	order := uint64(0)
+	for i := range p.segments {
+		h := &p.segments[i].header
+		id := format.SegmentID(i)
+		if h.Kind != format.SegmentLog || p.ownerOf(id) != s.key || h.Order < order || h.Sealed == 0 {
+			continue
+		}
+		if _, last := p.walkLog(id, 0, h.Sealed); last.Key != nil {
+			order, s.mu.next = h.Order, last.Sequence+1
+		}
+	}
+	return nil
+}
+
+// reclaimAtOpen frees what turned out to be dead.
+func (p *Pool) reclaimAtOpen() error {
+	p.compact.Lock()
+	defer p.compact.Unlock()
+	p.tidyStreams()
+	for {
+		if progress, err := p.freeDead(); err != nil || !progress {
+			return err
+		}
+	}
+}
+
+func sortTails(tails []call.SegmentTail) {
+	slices.SortFunc(tails, func(a, b call.SegmentTail) int { return cmp.Compare(a.Order, b.Order) })
+}

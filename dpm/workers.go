@@ -1,0 +1,174 @@
+package dpm
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// gate starts, stops and joins the pool's goroutines.
+type gate struct {
+	once    sync.Once
+	closed  bool
+	stop    chan struct{}
+	work    sync.WaitGroup
+	merge   chan struct{} // capacity: the number of mergers
+	reclaim chan struct{} // capacity 1
+}
+
+func (g *gate) init() {
+	g.stop = make(chan struct{})
+	g.merge = make(chan struct{}, 64)
+	g.reclaim = make(chan struct{}, 1)
+}
+
+// close tells everybody to stop and says whether it was the first to.
+func (g *gate) close() (first bool) {
+	g.once.Do(func() {
+		close(g.stop)
+		first = true
+	})
+	return first
+}
+
+func (g *gate) wait() { g.work.Wait() }
+
+// wakeMergers has the merge workers look at once.
+func (p *Pool) wakeMergers() {
+	for range p.o.Workers {
+		select {
+		case p.gate.merge <- struct{}{}:
+		default:
+			return
+		}
+	}
+}
+
+// wakeReclaimer has the reclaimer look at once.
+func (p *Pool) wakeReclaimer() {
+	select {
+	case p.gate.reclaim <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits a while, or until the pool closes.
+func (p *Pool) pause(d time.Duration) {
+	timer := p.o.Clock.NewTimer(d)
+	select {
+	case <-timer.C:
+	case <-p.gate.stop:
+		timer.Stop()
+	}
+}
+
+// start runs the workers.
+func (p *Pool) start() {
+	if p.o.Workers < 0 {
+		return
+	}
+	for i := range p.o.Workers {
+		p.gate.work.Add(1)
+		go p.mergeLoop(i)
+	}
+	p.gate.work.Add(1)
+	go p.reclaimLoop()
+}
+
+// stopped says whether the pool is closing.
+func (p *Pool) stopped() bool {
+	select {
+	case <-p.gate.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+const pollAtLeast = 100 * time.Microsecond
+
+// mergeLoop merges what it finds, any stream that no other worker is at. Open segments fill without
+// anybody telling, so it looks again after a pause that grows while there is nothing.
+func (p *Pool) mergeLoop(number int) {
+	defer p.gate.work.Done()
+	var m merger
+	idle := pollAtLeast
+	for !p.stopped() {
+		if p.mergeRound(number, &m) {
+			idle = pollAtLeast
+			continue
+		}
+		timer := p.o.Clock.NewTimer(idle)
+		idle = min(2*idle, p.o.private.pollAtMost)
+		select {
+		case <-p.gate.stop:
+			timer.Stop()
+			return
+		case <-p.gate.merge:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// mergeRound merges one batch of each stream, beginning somewhere else for each worker.
+func (p *Pool) mergeRound(number int, m *merger) (progress bool) {
+	streams := p.streams()
+	for i := range streams {
+		s := streams[(i+number)%len(streams)]
+		if !s.mu.TryLock() {
+			continue
+		}
+		done, err := p.mergeStep(s, m)
+		if err == nil && !done && len(s.mu.segments) > 0 && p.standingOf(s.key) != ownerLives {
+			err = p.sealThrough(s, len(s.mu.segments))
+			done = err == nil
+		}
+		s.mu.Unlock()
+		progress = progress || done && err == nil
+		if p.stopped() {
+			return false
+		}
+	}
+	return progress
+}
+
+// reclaimLoop does housekeeping when told to and from time to time.
+func (p *Pool) reclaimLoop() {
+	defer p.gate.work.Done()
+	for !p.stopped() {
+		p.watchLeases()
+		progress, err := p.reclaimStep()
+		if err != nil && !errors.Is(err, ErrNoSpace) && p.Err() == nil {
+			p.damage(0, "reclaim", err)
+		}
+		if progress && err == nil {
+			continue
+		}
+		timer := p.o.Clock.NewTimer(min(p.o.LeaseLength/8, 50*time.Millisecond))
+		select {
+		case <-p.gate.stop:
+			timer.Stop()
+			return
+		case <-p.gate.reclaim:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// Step does one round of what the workers would do, and says whether it did anything. It is for a pool that was opened
+// with negative Workers: tests and simulations call it until it returns false.
+func (p *Pool) Step() (progress bool, err error) {
+	if err := p.Err(); err != nil {
+		return false, err
+	}
+	var m merger
+	merged := p.mergeRound(0, &m)
+	p.watchLeases()
+	reclaimed, err := p.reclaimStep()
+	if errors.Is(err, ErrNoSpace) {
+		err = nil
+	}
+	return merged || reclaimed, err
+}
