@@ -100,6 +100,7 @@ func (f *Fake) note(offset, value uint64) {
 	if f.mu.crashed {
 		return
 	}
+	before := f.mapping.Load64(offset) // panics here if offset is out of bounds
 	i := f.mu.at[offset/wordBytes]
 	if i == 0 {
 		if n := len(f.mu.spare); n > 0 {
@@ -111,7 +112,7 @@ func (f *Fake) note(offset, value uint64) {
 		f.mu.at[offset/wordBytes] = i
 		h := &f.mu.histories[i-1]
 		h.offset, h.fence = offset, 0
-		h.values = append(h.values, f.mapping.Load64(offset))
+		h.values = append(h.values, before)
 	}
 	h := &f.mu.histories[i-1]
 	h.values = append(h.values, value)

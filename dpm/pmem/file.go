@@ -278,25 +278,24 @@ func (f *File) Close() error {
 
 // allocate gives the file its length, and its disk space unless sparse.
 func allocate(file *os.File, bytes uint64, sparse bool) error {
-	if err := file.Truncate(int64(bytes)); err != nil {
+	if err := file.Truncate(int64(bytes)); err != nil || sparse {
 		return err
 	}
-	if sparse {
-		return nil
+	// Look before asking: a file system that runs out halfway has nothing left for anybody else meanwhile.
+	var stat unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &stat); err != nil {
+		return fmt.Errorf("look for disk space: %w", err)
 	}
-	err := ignoringEINTR(func() error { return unix.Fallocate(int(file.Fd()), 0, 0, int64(bytes)) })
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		err = nil // this file system cannot: what is free now is all one can ask about
+	free := stat.Bavail * uint64(stat.Bsize)
+	err := error(unix.ENOSPC)
+	if free >= bytes {
+		err = ignoringEINTR(func() error { return unix.Fallocate(int(file.Fd()), 0, 0, int64(bytes)) })
 	}
-	var free unix.Statfs_t
-	var held unix.Stat_t
-	statErr := errors.Join(unix.Fstatfs(int(file.Fd()), &free), unix.Fstat(int(file.Fd()), &held))
-	freeBytes, heldBytes := free.Bavail*uint64(free.Bsize), uint64(held.Blocks)*512
-	if err == nil && statErr == nil && heldBytes < bytes && freeBytes < bytes-heldBytes {
-		err = unix.ENOSPC
-	}
-	if errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("%w: %d bytes wanted, %d free; free some, choose a smaller pool, or allow a sparse one", ErrNoDiskSpace, bytes, freeBytes)
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("%w: %d bytes wanted, %d free; free some, choose a smaller pool, or allow a sparse one", ErrNoDiskSpace, bytes, free)
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+		return nil // this file system cannot allocate ahead; what is free now is all one can ask about
 	}
 	return err
 }
