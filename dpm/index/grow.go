@@ -22,6 +22,8 @@ type growth struct {
 	credit   int // overflow buckets of the new table that were promised to this copy
 
 	used, depths int64 // of the new table
+
+	halves [2][]format.Bucket // scratch of copyBucket
 }
 
 // changed notes that an old bucket was changed. REQUIRES: stripe locked.
@@ -172,7 +174,8 @@ func (ix *Index) recopy(g *growth, bucket uint64) error {
 // gives up what an earlier copy took. It returns how many overflow buckets have to be promised first, 0 when it is done.
 // REQUIRES: stripe locked.
 func (ix *Index) copyBucket(g *growth, bucket uint64, again bool) (need int, err error) {
-	var halves [2][]format.Bucket
+	halves := &g.halves
+	halves[0], halves[1] = halves[0][:0], halves[1][:0]
 	chain := 0
 	err = ix.walkChain(g.from.Table, bucket, func(offset uint64, b *format.Bucket) error {
 		chain++
@@ -222,7 +225,7 @@ func appendSlot(chain []format.Bucket, tag format.Tag, hash uint64, p format.Poi
 // writeChain writes a chain for the new main bucket. Nobody reads the new table yet, so the order is free.
 func (ix *Index) writeChain(g *growth, bucket uint64, chain []format.Bucket) {
 	if len(chain) == 0 {
-		chain = []format.Bucket{{Tag: g.to.tag}}
+		chain = append(chain, format.Bucket{Tag: g.to.tag})
 	}
 	offset := g.to.layout.BucketOffset(g.to.Extents, bucket)
 	for i := range chain {
