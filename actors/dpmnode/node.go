@@ -1,0 +1,161 @@
+package dpmnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/actors/runtime"
+	"github.com/dinomo-kv/dinomo/dpm"
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/dpm/format"
+	"github.com/dinomo-kv/dinomo/messages"
+)
+
+// actorName is the control actor's.
+const actorName = "control"
+
+// tellAgain is the pause before a chore's outcome is told again to an actor whose mailbox is full.
+const tellAgain = 10 * time.Millisecond
+
+// Node is a running DPM node. Make it with Start.
+type Node struct {
+	o         Options
+	pool      *dpm.Pool
+	listener  fabric.Listener
+	transport *runtime.TCP
+	host      *runtime.Host
+	cancel    context.CancelFunc
+	chores    sync.WaitGroup
+}
+
+// Start opens the pool and serves it. An occupied port, and a pool file that is missing, foreign, damaged or in use, are
+// errors of one line that say what to do.
+func Start(o Options) (*Node, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{o: o}
+	if err := n.start(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) start() error {
+	o := &n.o
+	address, err := o.verbsAddress()
+	if err != nil {
+		return err
+	}
+	poolOptions := o.Pool
+	poolOptions.Clock = o.Clock
+	poolOptions.Events = logged(o.Pool.Events, o.Logf)
+	if n.pool, err = dpm.Open(poolOptions); err != nil {
+		return advise(err, o.Pool.Path)
+	}
+	report := n.pool.Recovery()
+	o.Logf("%s", strings.TrimSpace(report.String()))
+	n.listener, err = o.Listen(n.pool, fabric.ListenOptions{Address: address, Path: n.pool.Path(), Logf: o.Logf})
+	if err != nil {
+		return fmt.Errorf("serve the pool's verbs at %s: %w (if the address is in use, stop what has it or choose another IP)", address, err)
+	}
+	n.pool.Listen(n.listener)
+	return n.control()
+}
+
+// control starts the actor.
+func (n *Node) control() error {
+	o := &n.o
+	transport := o.Transport
+	transport.Clock, transport.Logf = o.Clock, o.Logf
+	n.transport = runtime.NewTCP(transport)
+	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, Clock: o.Clock, Logf: o.Logf})
+	var w surroundings
+	w.ctx, n.cancel = context.WithCancel(context.Background())
+	w.pool, w.verbs, w.self = poolOf{n.pool}, n.verbs, n.self
+	w.spawn = func(work func()) { n.chores.Go(work) }
+	if err := n.host.Spawn(actorName, func() runtime.Actor { return newControl(o, w) }); err != nil {
+		return err
+	}
+	a, err := o.Plan.Address(o.IP, messages.DPMControl, 0)
+	if err != nil {
+		return err
+	}
+	_, err = n.host.Bind(actorName, "control", a.String())
+	return err
+}
+
+// self tells the actor something, however full its mailbox is: a chore whose end it never learned of would never be
+// repeated.
+func (n *Node) self(body any) {
+	for errors.Is(n.host.Tell(actorName, body), runtime.ErrMailboxFull) {
+		n.o.Clock.Sleep(tellAgain)
+	}
+}
+
+// verbs returns the listener's figures for reports.
+func (n *Node) verbs() map[string]uint64 { return verbFigures(n.listener.Metrics()) }
+
+// Pool returns the open pool, for who runs the node in its own process.
+func (n *Node) Pool() *dpm.Pool { return n.pool }
+
+// VerbsAddress returns "ip:port" of the verbs listener.
+func (n *Node) VerbsAddress() string { return n.listener.Address() }
+
+// Close stops serving, and gives the pool back. What is unmerged stays for the next start.
+func (n *Node) Close() error {
+	var err error
+	if n.cancel != nil {
+		n.cancel()
+	}
+	if n.host != nil {
+		err = n.host.Stop()
+	}
+	n.chores.Wait()
+	if n.pool != nil {
+		err = errors.Join(err, n.pool.Close()) // and the listener
+	}
+	if n.transport != nil {
+		err = errors.Join(err, n.transport.Close())
+	}
+	return err
+}
+
+// advise adds what to do to the errors of opening a pool that a person meets.
+func advise(err error, path string) error {
+	switch {
+	case errors.Is(err, dpm.ErrNoPool):
+		return fmt.Errorf("%w: give the path of an existing pool (dinomo.pool.path), or let the DPM create one", err)
+	case errors.Is(err, format.ErrForeign):
+		return fmt.Errorf("%w: %s is something else; give another path (dinomo.pool.path), nothing was changed", err, path)
+	}
+	return err
+}
+
+// logged adds a log line to each of the pool's events.
+func logged(e dpm.EventListener, logf func(string, ...any)) dpm.EventListener {
+	e.EnsureDefaults()
+	admitted, fenced, damage, readOnly := e.RankAdmitted, e.RankFenced, e.Damage, e.ReadOnly
+	e.RankAdmitted = func(i dpm.RankInfo) {
+		logf("rank %d, incarnation %d is %s", i.Rank, i.Incarnation, i.Identity)
+		admitted(i)
+	}
+	e.RankFenced = func(i dpm.RankInfo) {
+		logf("rank %d is fenced up to incarnation %d (%s)", i.Rank, i.Incarnation, i.Identity)
+		fenced(i)
+	}
+	e.Damage = func(i dpm.DamageInfo) {
+		logf("DAMAGE: %s at %#x: %v", i.What, i.Offset, i.Err)
+		damage(i)
+	}
+	e.ReadOnly = func(err error) {
+		logf("the pool is read-only from now on: %v", err)
+		readOnly(err)
+	}
+	return e
+}
