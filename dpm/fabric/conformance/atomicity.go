@@ -22,9 +22,9 @@ func rounds(atLeast int) func() bool {
 	n := 0
 	return func() bool {
 		if n++; n == 1 {
-			end = time.Now().Add(contention)
+			end = now().Add(contention)
 		}
-		return n <= atLeast || n%16 != 0 || time.Now().Before(end)
+		return n <= atLeast || n%16 != 0 || now().Before(end)
 	}
 }
 

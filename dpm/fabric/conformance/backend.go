@@ -7,6 +7,7 @@ import (
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
 // Backend is what the suite must know of a backend.
@@ -155,11 +156,17 @@ func withHello(h fabric.Hello) func(*fabric.DialOptions) {
 // patience is how long the suite waits for what must happen at some time.
 const patience = 30 * time.Second
 
+func now() time.Time { return clock.Real{}.Now() }
+
+func sleep(d time.Duration) { clock.Real{}.Sleep(d) }
+
+func after(d time.Duration) <-chan time.Time { return clock.Real{}.NewTimer(d).C }
+
 // eventually polls until done.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	for end := now().Add(patience); !done(); sleep(time.Millisecond) {
+		if now().After(end) {
 			t.Fatalf("%s: not within %v", what, patience)
 		}
 	}

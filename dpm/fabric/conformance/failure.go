@@ -213,7 +213,7 @@ func testListenerCloses(t *testing.T, b *Backend) {
 		if !errors.Is(err, fabric.ErrBroken) {
 			t.Errorf("busy queue pair: %v, want %v", err, fabric.ErrBroken)
 		}
-	case <-time.After(patience):
+	case <-after(patience):
 		t.Fatal("a busy queue pair outlives its listener")
 	}
 	eventually(t, "idle queue pair breaks", func() bool {
@@ -264,7 +264,7 @@ func testCloseBreaksWait(t *testing.T, b *Backend) {
 		if !errors.Is(err, fabric.ErrClosed) {
 			t.Errorf("the call ended with %v, want %v", err, fabric.ErrClosed)
 		}
-	case <-time.After(patience):
+	case <-after(patience):
 		t.Error("Close does not break the wait")
 	}
 	busy := f.dial()

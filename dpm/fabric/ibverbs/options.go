@@ -1,0 +1,71 @@
+package ibverbs
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNotBuilt: this binary was built without RDMA.
+var ErrNotBuilt = errors.New("fabric ibverbs is not in this binary: build it with -tags rdma (libibverbs-dev, librdmacm-dev and a C compiler), or use fabric tcp or shm")
+
+// Setup is how a queue pair's two ends find each other.
+type Setup string
+
+// The two ways.
+const (
+	// RDMACM: librdmacm resolves the IP address to a device and path, and carries the greeting as
+	// private data. The listener's address is an address of an RDMA device.
+	RDMACM Setup = "cm"
+	// Socket: both ends exchange queue pair numbers over a TCP connection, as the original's sock_port does. Works
+	// where librdmacm does not, and needs the device to be named or found by GID.
+	Socket Setup = "socket"
+)
+
+// Options choose and tune the network card. Zero fields mean their defaults.
+type Options struct {
+	Setup Setup // default RDMACM
+	// Device is the card's name (see ibv_devices); "" takes the first one with an active port. With RDMACM the
+	// IP address decides and Device must agree if it is given.
+	Device string
+	// Port of the card; 0 takes the first active one.
+	Port int
+	// GID is the index of the port's address in its table, plus 1; 0 takes the first RoCE v2 address
+	// with an IPv4 address in it, or index 0 on InfiniBand.
+	GID int
+	// Retries of a lost packet before the queue pair breaks, 1 to 6, default 6. 7 would mean for
+	// ever on some hardware.
+	Retries int
+	// AckTimeout is the exponent of the time after which a packet counts as lost: 4.096 us * 2^AckTimeout.
+	// 1 to 31, default 14 (67 ms; with 6 retries a dead peer is noticed after about half a second).
+	AckTimeout int
+}
+
+// EnsureDefaults fills zero fields.
+func (o *Options) EnsureDefaults() {
+	if o.Setup == "" {
+		o.Setup = RDMACM
+	}
+	if o.Retries == 0 {
+		o.Retries = 6
+	}
+	if o.AckTimeout == 0 {
+		o.AckTimeout = 14
+	}
+}
+
+// Validate says which field is wrong.
+func (o *Options) Validate() error {
+	switch {
+	case o.Setup != RDMACM && o.Setup != Socket:
+		return fmt.Errorf("ibverbs setup %q: want %s or %s", o.Setup, RDMACM, Socket)
+	case o.Port < 0 || o.Port > 255:
+		return fmt.Errorf("ibverbs port %d: want 1 to 255, or 0 for the first active one", o.Port)
+	case o.GID < 0 || o.GID > 256:
+		return fmt.Errorf("ibverbs gid %d: want a table index plus 1, or 0 to find one", o.GID)
+	case o.Retries < 1 || o.Retries > 6:
+		return fmt.Errorf("ibverbs retries %d: want 1 to 6 (7 means for ever on some hardware)", o.Retries)
+	case o.AckTimeout < 1 || o.AckTimeout > 31:
+		return fmt.Errorf("ibverbs ack-timeout %d: want 1 to 31", o.AckTimeout)
+	}
+	return nil
+}
