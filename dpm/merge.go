@@ -144,12 +144,13 @@ func (p *Pool) apply(s *stream, m *merger, id format.SegmentID) error {
 				break
 			}
 		}
-		if done == 0 {
-			return p.mergeError(s, applyErr)
-		}
 	}
 	if err := p.fence(); err != nil {
 		return err
+	}
+	p.accountSlots(seg, m.entries, results)
+	if done == 0 {
+		return p.mergeError(s, applyErr)
 	}
 	last = m.entries[done-1]
 	p.writeWord(id, format.SegmentMergedOffset, format.SealWord(format.RoleSegmentMerged, last.end))
@@ -160,7 +161,7 @@ func (p *Pool) apply(s *stream, m *merger, id format.SegmentID) error {
 	seg.header.Merged = last.end
 	p.mu.Unlock()
 	s.mu.next = last.sequence + 1
-	p.account(seg, from, m.entries[:done], results)
+	p.account(seg, from, m.entries[:done])
 	if applyErr != nil {
 		return p.mergeError(s, applyErr)
 	}
@@ -183,13 +184,13 @@ func (p *Pool) mergeError(s *stream, err error) error {
 	return fmt.Errorf("merge: %w", err)
 }
 
-// account counts what a durable batch made live and dead. Its entries lie in seg, from byte from on.
-func (p *Pool) account(seg *segment, from uint64, entries []merged, results []index.Result) {
-	var units, pinned int64
+// accountSlots counts what a durable batch, whose entries lie in seg, made live and dead. That includes what
+// happened beyond the first mutation that did not, after an error of Apply: applied again, it will be Unchanged.
+func (p *Pool) accountSlots(seg *segment, entries []merged, results []index.Result) {
+	var units int64
 	for i := range entries {
 		e := &entries[i]
 		if e.mutation < 0 {
-			pinned++
 			continue
 		}
 		r := &results[e.mutation]
@@ -201,6 +202,16 @@ func (p *Pool) account(seg *segment, from uint64, entries []merged, results []in
 		}
 	}
 	seg.live.Add(units)
+}
+
+// account counts the entries of seg, from byte from on, that are merged for good.
+func (p *Pool) account(seg *segment, from uint64, entries []merged) {
+	var pinned int64
+	for i := range entries {
+		if entries[i].mutation < 0 {
+			pinned++
+		}
+	}
 	seg.pinned.Add(pinned)
 	p.counters.mergedEntries.Add(uint64(len(entries)))
 	p.counters.mergedBatches.Add(1)
