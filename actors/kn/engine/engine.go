@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dac"
+	"github.com/dinomo-kv/dinomo/dpm/remote"
+	"github.com/dinomo-kv/dinomo/messages"
+	"github.com/dinomo-kv/dinomo/messages/lattice"
+)
+
+// Engine is the storage engine of one KN thread. Make it with Open.
+type Engine struct {
+	o     Options
+	cache *dac.Cache
+	table unmerged
+	types typeFilter
+	link  link
+
+	ops      []op
+	touched  map[uint64]int // hash -> the batch's latest operation with it that others must see
+	reads    []remote.Get
+	readers  []int // for each of reads, the operation that it is for
+	open     []int // operations appended since the last commit
+	arena    arena
+	now      time.Time
+	full     bool // the pool said NO_SPACE in this batch
+	largest  int  // of the values read lately, in bytes, decaying
+	counters Counters
+}
+
+// Open attaches a thread of the node to the pool and makes its engine. It waits until ctx ends while the pool is
+// not there.
+func Open(ctx context.Context, session *remote.Session, number uint16, o Options) (*Engine, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	cache, err := dac.New(o.Cache)
+	if err != nil {
+		return nil, fmt.Errorf("thread %d: %w", number, err)
+	}
+	thread, err := session.Thread(ctx, number, o.Appender)
+	if err != nil {
+		cache.Close()
+		return nil, fmt.Errorf("thread %d: %w", number, err)
+	}
+	e := &Engine{o: o, cache: cache, touched: make(map[uint64]int)}
+	e.link.open(e, thread)
+	return e, nil
+}
+
+// Close stops a reconnection under way and closes the queue pair. What was acknowledged is in the pool.
+func (e *Engine) Close() error {
+	err := e.link.close()
+	e.cache.Close()
+	return err
+}
+
+// Begin starts a batch. now is the time of the owner's clock. Results of the batch before are not valid any more.
+func (e *Engine) Begin(now time.Time) {
+	clear(e.ops) // no reference to frames may outlive them
+	e.ops, e.reads, e.readers, e.open = e.ops[:0], e.reads[:0], e.readers[:0], e.open[:0]
+	clear(e.touched)
+	e.arena.reset()
+	e.now, e.full = now, false
+}
+
+// Probe looks a key up in the cache. hit says that r.Value is the answer to a get now, of the type r.Meta: it is valid until
+// the next call but Probe, and the get is counted. Otherwise r is for AddGet. hash is hashring.KeyHash(key).
+func (e *Engine) Probe(key []byte, hash uint64) (r dac.Result, hit bool) {
+	if len(e.touched) > 0 {
+		if _, ok := e.touched[hash]; ok {
+			return r, false
+		}
+	}
+	r = e.cache.Lookup(key, hash)
+	if r.Kind != dac.Value {
+		return r, false
+	}
+	e.counters.Reads++
+	e.counters.ValueHits++
+	return r, true
+}
+
+// AddGet adds a get that Probe could not answer and returns its number in the batch. key must stay as it is until
+// the next Begin.
+func (e *Engine) AddGet(key []byte, hash uint64, probed dac.Result) int {
+	o, i := e.add(opGet, key, hash)
+	o.cached = probed
+	e.counters.Reads++
+	return i
+}
+
+// AddHit adds a get that Probe has answered, for a request that is answered as a whole later.
+func (e *Engine) AddHit(key []byte, hash uint64, probed dac.Result) int {
+	o, i := e.add(opGet, key, hash)
+	o.counted = true
+	o.after = state{known: true, found: true, kind: lattice.Type(probed.Meta), value: e.arena.clone(probed.Value), origin: none}
+	return i
+}
+
+// AddPut adds a put. key and payload must stay as they are until the next Begin.
+func (e *Engine) AddPut(key []byte, hash uint64, t lattice.Type, payload []byte) int {
+	o, i := e.add(opPut, key, hash)
+	o.lattice, o.payload = t, payload
+	e.counters.Writes++
+	return i
+}
+
+// AddDelete adds a delete. It succeeds whether or not there is such a key: to know would take a read.
+func (e *Engine) AddDelete(key []byte, hash uint64) int {
+	_, i := e.add(opDelete, key, hash)
+	e.counters.Deletes++
+	return i
+}
+
+// Len is the number of operations added since Begin.
+func (e *Engine) Len() int { return len(e.ops) }
+
+// Run performs the batch. Afterwards Result tells each operation's outcome.
+func (e *Engine) Run() {
+	if len(e.ops) == 0 {
+		return
+	}
+	e.Poll()
+	if e.link.up() {
+		e.refreshTypes()
+	}
+	e.plan()
+	e.fetch()
+	e.apply()
+	e.commit()
+	e.again()
+	e.settle()
+	e.publish()
+	e.learn()
+}
+
+// Result returns the outcome of an operation of the batch.
+func (e *Engine) Result(i int) Result {
+	o := &e.ops[i]
+	if o.code != messages.AnnaError_NO_ERROR || o.kind != opGet {
+		return Result{Code: o.code, Lattice: o.lattice}
+	}
+	if !o.after.found {
+		return Result{Code: messages.AnnaError_KEY_DNE}
+	}
+	return Result{Lattice: o.after.kind, Value: o.after.value}
+}
