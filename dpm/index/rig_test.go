@@ -133,7 +133,13 @@ func (r *rig) entryAt(p format.Pointer, e *format.Entry) error {
 	if !ok {
 		return fmt.Errorf("pointer %v leads nowhere", p)
 	}
-	return r.layout.Salt.DecodeEntry(r.region.View(offset, length), e)
+	if err := r.layout.Salt.DecodeEntry(r.region.View(offset, length), e); err != nil {
+		return err
+	}
+	if format.PackPointer(offset, e.Bytes(), e.Generation) != p {
+		return fmt.Errorf("pointer %v does not describe the entry: %w", p, format.ErrDamaged)
+	}
+	return nil
 }
 
 func (r *rig) keyAt(p format.Pointer) ([]byte, error) {
