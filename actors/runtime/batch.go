@@ -19,10 +19,8 @@ type Batch struct {
 	// Socket is the PullOptions.Name of the socket they came in by.
 	Socket string
 
-	conn    *pullConn
-	chunk   *chunk // the buffer, when the frames fit one
-	large   []byte // else the buffer of one large frame
-	charged int    // bytes of in-flight credit to give back
+	conn  *pullConn
+	chunk *chunk // the buffer; its size is charged to the connection's credit
 }
 
 var batchPool = sync.Pool{New: func() any { return &Batch{Frames: make([][]byte, 0, 64)} }}
@@ -32,20 +30,15 @@ var batchPool = sync.Pool{New: func() any { return &Batch{Frames: make([][]byte,
 func (b *Batch) Release() {
 	conn := b.conn
 	invariant.Check(conn != nil, "runtime: Batch released twice")
-	b.conn = nil
-	charged, large := b.charged, b.large
-	if b.chunk != nil {
-		invariant.Mangle(b.chunk.data)
-		b.chunk.put()
+	c := b.chunk
+	size := len(c.data)
+	invariant.Mangle(c.data)
+	c.put()
+	if size > chunkBytes {
+		clear(b.Frames) // the buffer may be one that no pool keeps, and a pooled Batch must not
+		conn.pull.large.release(size)
 	}
-	invariant.Mangle(large)
-	if large != nil {
-		clear(b.Frames) // a pooled Batch must not keep 16 MiB alive
-	}
-	b.Frames, b.Socket, b.chunk, b.large, b.charged = b.Frames[:0], "", nil, nil, 0
+	b.Frames, b.Socket, b.conn, b.chunk = b.Frames[:0], "", nil, nil
 	batchPool.Put(b)
-	if large != nil {
-		conn.pull.large.release(cap(large))
-	}
-	conn.giveCredit(charged)
+	conn.giveCredit(size)
 }

@@ -18,7 +18,7 @@ const chunkBytes = 64 << 10
 const smallChunkBytes = 4 << 10
 
 // A chunk is a pooled buffer: of a Batch, of a connection that is reading, or of a Push's
-// queue. The last three fields belong to the queue.
+// queue. The last four fields belong to the queue.
 type chunk struct {
 	data []byte
 
@@ -26,23 +26,65 @@ type chunk struct {
 	next                    *chunk
 }
 
+// largeClasses is how many powers of two above chunkBytes have pools: up to 2 MiB. A frame
+// above that is rare enough to be left to the collector.
+const largeClasses = 5
+
 // Every chunk in use has exactly one holder (a reading connection, a Batch, a Push's queue),
 // and each of them has a limit, so the pools need none.
 var (
 	chunkPool      = sync.Pool{New: func() any { return &chunk{data: make([]byte, chunkBytes)} }}
 	smallChunkPool = sync.Pool{New: func() any { return &chunk{data: make([]byte, smallChunkBytes)} }}
+	largePools     [largeClasses]sync.Pool
 )
 
 func getChunk() *chunk { return chunkPool.Get().(*chunk) }
 
+// largeBytes returns the size of the chunk that getLarge returns for n bytes.
+func largeBytes(n int) int {
+	if n > chunkBytes<<largeClasses {
+		return n
+	}
+	size := 2 * chunkBytes
+	for size < n {
+		size *= 2
+	}
+	return size
+}
+
+// getLarge returns a chunk for n > chunkBytes bytes.
+func getLarge(n int) *chunk {
+	size := largeBytes(n)
+	if class := largeClass(size); class >= 0 {
+		if c, ok := largePools[class].Get().(*chunk); ok {
+			return c
+		}
+	}
+	return &chunk{data: make([]byte, size)}
+}
+
+// largeClass returns the pool of chunks of that size, -1 if there is none.
+func largeClass(size int) int {
+	for class := range largeClasses {
+		if size == 2*chunkBytes<<class {
+			return class
+		}
+	}
+	return -1
+}
+
 // put gives a chunk back to its pool; one of any other size is left to the collector.
 func (c *chunk) put() {
 	c.filled, c.written, c.frames, c.next = 0, 0, 0, nil
-	switch len(c.data) {
+	switch size := len(c.data); size {
 	case chunkBytes:
 		chunkPool.Put(c)
 	case smallChunkBytes:
 		smallChunkPool.Put(c)
+	default:
+		if class := largeClass(size); class >= 0 {
+			largePools[class].Put(c)
+		}
 	}
 }
 

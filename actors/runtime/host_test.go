@@ -22,9 +22,8 @@ import (
 //	frame "later <text>"          is told so by a timer
 //	request "hold"                is answered at the next tick; any other with itself
 type counter struct {
-	seen    func(string)
-	held    []ReplyTo
-	started int
+	seen func(string)
+	held []ReplyTo
 }
 
 func (c *counter) Step(now time.Time, in Message, out *Outbox) {

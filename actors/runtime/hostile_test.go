@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
 // heapBytes is what is live, after a collection.
@@ -265,9 +263,8 @@ func TestManyHostilePeersCostBoundedMemory(t *testing.T) {
 	eventually(t, "all are connected", func() bool { return pull.Metrics().Connections == peers })
 	eventually(t, "all have sent", func() bool { return pull.Metrics().Bytes == peers/4*3+peers/4*109 })
 	unaffected(t, pull)
-	// A goroutine, two sockets (the test's end counts too), a parked buffer; for a quarter of
-	// them a large frame's first 128 KiB.
-	limit := uint64(peers*40<<10 + peers/4*(132<<10))
+	// A goroutine, two sockets (the test's end counts too), a parked buffer.
+	limit := uint64(peers * 20 << 10)
 	if grown := heapBytes() - before; int64(grown) > int64(limit) {
 		t.Errorf("%d peers cost %d KiB, the limit is %d KiB", peers, grown>>10, limit>>10)
 	} else {
@@ -421,178 +418,4 @@ func TestHostileReceivers(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestPeersThatAreNotThere(t *testing.T) {
-	c := clock.NewManual(time.Unix(1000, 0))
-	peers := NewPeers(PeersOptions{MaxPeers: 100, QueueBytes: 1 << 20, UnreachableAfter: 10 * time.Second, IdleAfter: time.Minute})
-	t.Cleanup(func() { peers.Close(0) })
-	pull := newPull(t, PullOptions{})
-	good, err := peers.Get(pull.Address())
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := deadAddress(t)
-	// A thousand answers to where nobody listens.
-	accepted := 0
-	for range 1000 {
-		push, err := peers.Get(dead)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if push.Send(make([]byte, 3000)) == nil {
-			accepted++
-		}
-	}
-	if m := peers.Metrics(); m.QueuedBytes > 2<<20 || accepted < 100 || m.FramesRefused != int64(1000-accepted) {
-		t.Errorf("%d accepted, metrics %+v", accepted, m)
-	}
-	good.Send([]byte("unaffected"))
-	(&receiver{tb: t, pull: pull}).want("unaffected")
-	// They make way after a while, and the good peer after a longer one.
-	sweep := func(d time.Duration) PeersMetrics { c.Advance(d); peers.Sweep(c.Now()); return peers.Metrics() }
-	sweep(0)
-	if m := sweep(9 * time.Second); m.Peers != 2 {
-		t.Fatalf("too early: %+v", m)
-	}
-	sweep(2 * time.Second)
-	eventually(t, "the dropped frames are counted", func() bool { return peers.Metrics().FramesDropped == int64(accepted) })
-	if m := peers.Metrics(); m.Peers != 1 || m.EvictedUnreachable != 1 || m.FramesRefused != int64(1000-accepted) {
-		t.Errorf("metrics %+v", m)
-	}
-	if free := peers.share.common.Load(); free != 1<<20 {
-		t.Errorf("%d of the common part free, want all", free)
-	}
-	if m := sweep(2 * time.Minute); m.Peers != 0 || m.EvictedIdle != 1 {
-		t.Errorf("metrics %+v", m)
-	}
-	// A new Push to the same address works.
-	again, err := peers.Get(pull.Address())
-	if err != nil || again == good {
-		t.Fatalf("%v", err)
-	}
-	again.Send([]byte("again"))
-	(&receiver{tb: t, pull: pull}).want("again")
-}
-
-func TestPeersMakeWay(t *testing.T) {
-	peers := NewPeers(PeersOptions{MaxPeers: 2})
-	t.Cleanup(func() { peers.Close(0) })
-	a, b, c := newPull(t, PullOptions{}), newPull(t, PullOptions{}), newPull(t, PullOptions{})
-	first, err := peers.Get(a.Address())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = peers.Get(b.Address()); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "both are connected", func() bool { return peers.Metrics().PeersConnected == 2 })
-	if _, err := peers.Get(c.Address()); !errors.Is(err, ErrTooManyPeers) {
-		t.Fatalf("a third, while both were just used: %v", err)
-	}
-	peers.Sweep(time.Unix(1000, 0))
-	peers.Get(a.Address())
-	if _, err := peers.Get(c.Address()); err != nil { // in place of b
-		t.Fatal(err)
-	}
-	if same, _ := peers.Get(a.Address()); same != first {
-		t.Error("the peer that was in use had to go")
-	}
-	if m := peers.Metrics(); m.Peers != 2 || m.EvictedIdle != 1 || m.AddressesRefused != 1 {
-		t.Errorf("metrics %+v", m)
-	}
-	for _, bad := range []string{"", "tcp://localhost:1", "ipc://x", "tcp://0.0.0.0:1"} {
-		if _, err := peers.Get(bad); !errors.Is(err, ErrBadAddress) {
-			t.Errorf("Get(%q): %v", bad, err)
-		}
-	}
-	peers.Close(0)
-	if _, err := peers.Get("tcp://127.0.0.1:1"); !errors.Is(err, ErrClosed) {
-		t.Errorf("after Close: %v", err)
-	}
-}
-
-// TestPeersKeepTheirOwnCopyOfAnAddress: addresses arrive in buffers that are reused.
-func TestPeersKeepTheirOwnCopyOfAnAddress(t *testing.T) {
-	peers := NewPeers(PeersOptions{})
-	t.Cleanup(func() { peers.Close(0) })
-	pull := newPull(t, PullOptions{})
-	buffer := []byte(pull.Address())
-	push, err := peers.Get(string(buffer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	clear(buffer)
-	if push.Address() != pull.Address() {
-		t.Errorf("address %q", push.Address())
-	}
-}
-
-// FuzzPullStream: whatever a connected peer sends, in whatever pieces, every complete
-// single-frame message before the first violation is delivered and nothing else. The oracle
-// parses the whole stream at once.
-func FuzzPullStream(f *testing.F) {
-	f.Add(frames("a", "b"), uint16(3))
-	f.Add(append(frames("hello"), frames("", "x")...), uint16(1))
-	f.Add(append(appendPing(nil, 1), frames("p")...), uint16(100))
-	f.Add(append(frames("x"), 0x80), uint16(2))
-	f.Add(append(appendFrame(nil, 0, make([]byte, 70000)), frames("after")...), uint16(9000))
-	f.Add([]byte{flagLong, 0x40, 0, 0, 0, 0, 0, 0, 0, 1}, uint16(5))
-	pull, err := ListenPull("tcp://127.0.0.1:0", PullOptions{MaxFrameBytes: 1 << 17, LargeFrameBytes: 1 << 20})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { pull.Close() })
-	f.Fuzz(func(t *testing.T, wire []byte, piece uint16) {
-		want := oracleFrames(wire, 1<<17)
-		p := rawPush(t, pull.Address())
-		go func() {
-			for b := wire; len(b) > 0; {
-				n := min(len(b), int(piece)+1)
-				if _, err := p.conn.Write(b[:n]); err != nil {
-					break
-				}
-				b = b[n:]
-			}
-			p.conn.(*net.TCPConn).CloseWrite()
-		}()
-		r := &receiver{tb: t, pull: pull}
-		for i := range want {
-			if got := r.next(); !bytes.Equal(got, want[i]) {
-				t.Fatalf("frame %d is %.40q, want %.40q", i, got, want[i])
-			}
-		}
-		p.closed()
-		eventually(t, "the connection is gone", func() bool { return pull.Metrics().Connections == 0 })
-		r.silent()
-	})
-}
-
-// oracleFrames is the slow obvious way to find the messages of a stream.
-func oracleFrames(wire []byte, limit int) (messages [][]byte) {
-	parts := 0
-	for len(wire) > 0 {
-		h, err := parseFrameHeader(wire, limit)
-		if err != nil || h.headerBytes == 0 || h.total() > len(wire) {
-			return messages
-		}
-		body := wire[h.headerBytes:h.total()]
-		wire = wire[h.total():]
-		if h.command() {
-			name, data, ok := splitCommand(body)
-			if !ok || string(name) == commandPing && (len(data) < 2 || len(data) > 18) {
-				return messages
-			}
-			continue
-		}
-		parts++
-		if h.more() {
-			continue
-		}
-		if parts == 1 {
-			messages = append(messages, body)
-		}
-		parts = 0
-	}
-	return messages
 }

@@ -37,6 +37,10 @@ type PullOptions struct {
 	// QueueBatches is how many batches wait for the consumer (default 256). Small keeps the
 	// backlog in the peers' queues, where it is bounded too; large smooths bursts.
 	QueueBatches int
+	// Into, when set, is where batches go instead of a channel of this Pull's own, so that one
+	// thread can receive from several sockets, told apart by Batch.Socket. QueueBatches is
+	// ignored, Batches returns Into, and Close does not close it.
+	Into chan *Batch
 	// LargeFrameBytes is the memory that all frames above 64 KiB share while they arrive and
 	// until they are released (default 256 MiB). A connection that needs more waits up to
 	// StallTimeout and is closed then.
@@ -82,8 +86,9 @@ func (o *PullOptions) Validate() error {
 		return fmt.Errorf("pull options: MaxFrameBytes, MaxConnections, InFlightBytesPerConnection and QueueBatches must be positive")
 	case o.HandshakeTimeout < 0 || o.StallTimeout < 0 || o.IdleTimeout < 0:
 		return fmt.Errorf("pull options: timeouts must not be negative")
-	case o.LargeFrameBytes < int64(o.MaxFrameBytes)+longHeaderBytes:
-		return fmt.Errorf("pull options: LargeFrameBytes %d is below one frame of MaxFrameBytes %d", o.LargeFrameBytes, o.MaxFrameBytes)
+	case o.LargeFrameBytes < int64(largeBytes(frameBytes(o.MaxFrameBytes))):
+		return fmt.Errorf("pull options: LargeFrameBytes %d is below the buffer of one frame of MaxFrameBytes %d, %d",
+			o.LargeFrameBytes, o.MaxFrameBytes, largeBytes(frameBytes(o.MaxFrameBytes)))
 	}
 	return nil
 }
@@ -135,9 +140,12 @@ func ListenPull(address string, o PullOptions) (*Pull, error) {
 	p := &Pull{
 		options:  o,
 		listener: l,
-		batches:  make(chan *Batch, o.QueueBatches),
+		batches:  o.Into,
 		large:    newByteBudget(o.LargeFrameBytes),
 		log:      newQuietLog(o.Logf, o.Clock),
+	}
+	if p.batches == nil {
+		p.batches = make(chan *Batch, o.QueueBatches)
 	}
 	l.maxConnections, l.log = o.MaxConnections, p.log
 	l.refused = func() { p.counters.refused.Add(1) }
@@ -156,7 +164,7 @@ func (p *Pull) Batches() <-chan *Batch { return p.batches }
 // Close unbinds, closes all connections, waits for their goroutines and closes Batches. What
 // was not handed over by then is lost, as when the process dies. Calling it again is a no-op.
 func (p *Pull) Close() error {
-	if p.listener.shut() {
+	if p.listener.shut() && p.options.Into == nil {
 		close(p.batches)
 	}
 	return nil

@@ -19,8 +19,9 @@ const parkBytes = 8 << 10
 
 // pullConn reads one connection in that connection's goroutine.
 //
-// Bytes live in exactly one of three places: chunk[:have] while they arrive; small while an
-// incomplete frame waits for its rest; large while a frame arrives that fits no chunk.
+// Bytes live in exactly one of two places: chunk[:have] while they arrive, small while the
+// beginning of a frame waits for its rest. The chunk has chunkBytes, or more while a frame
+// arrives that is larger than that.
 type pullConn struct {
 	pull *Pull
 	tcp  *net.TCPConn
@@ -31,8 +32,7 @@ type pullConn struct {
 	have  int
 	small []byte
 
-	large      []byte // received so far; its capacity is charged to pull.large
-	largeTotal int    // bytes of the large frame with its header; 0 when there is none
+	large int // bytes of the large frame with its header; 0 when there is none
 
 	readErr     error // of the last readOnce
 	deadline    bool  // the socket has a read deadline
@@ -94,23 +94,19 @@ func (c *pullConn) readOnce(fd uintptr) bool {
 		c.readErr = io.EOF
 	default:
 		c.pull.counters.bytes.Add(int64(n))
-		if c.largeTotal > 0 {
-			c.large = c.large[:len(c.large)+n]
-		} else {
-			c.have += n
-		}
+		c.have += n
 	}
 	return true
 }
 
-// space returns where the next bytes go. It is never empty: grow and slice see to that.
+// space returns where the next bytes go. It is never empty: slice and growLarge see to that.
 func (c *pullConn) space() []byte {
 	if c.deadline {
 		c.deadline = false
 		_ = c.tcp.SetReadDeadline(time.Time{})
 	}
-	if c.largeTotal > 0 {
-		return c.large[len(c.large):min(cap(c.large), c.largeTotal)]
+	if c.large > 0 { // up to its end: the buffer shall hold nothing else
+		return c.chunk.data[c.have:min(len(c.chunk.data), c.large)]
 	}
 	if c.chunk == nil {
 		c.chunk = getChunk()
@@ -123,7 +119,7 @@ func (c *pullConn) space() []byte {
 // park gives the chunk back while the connection waits, unless it holds much of a frame, and
 // sets the deadline that applies to waiting in this state.
 func (c *pullConn) park() {
-	if c.chunk != nil && c.have <= parkBytes {
+	if c.chunk != nil && c.large == 0 && c.have <= parkBytes {
 		c.small = append(c.small[:0], c.chunk.data[:c.have]...)
 		c.dropChunk()
 	}
@@ -137,142 +133,14 @@ func (c *pullConn) park() {
 	}
 }
 
-func (c *pullConn) midFrame() bool { return c.have > 0 || len(c.small) > 0 || c.largeTotal > 0 }
+func (c *pullConn) midFrame() bool { return c.have > 0 || len(c.small) > 0 }
 
 func (c *pullConn) dropChunk() {
+	if size := len(c.chunk.data); size > chunkBytes {
+		c.pull.large.release(size)
+	}
 	c.chunk.put()
-	c.chunk, c.have = nil, 0
-}
-
-// slice takes the complete frames out of what was read and delivers them. It returns true
-// when it stopped early and must be called again before the next read.
-func (c *pullConn) slice() (more bool, err error) {
-	if c.largeTotal > 0 {
-		return false, c.sliceLarge()
-	}
-	batch := batchPool.Get().(*Batch)
-	data, offset := c.chunk.data[:c.have], 0
-	var h frameHeader
-	for len(batch.Frames) < maxBatchFrames {
-		h, err = parseFrameHeader(data[offset:], c.pull.options.MaxFrameBytes)
-		if err != nil || h.headerBytes == 0 || offset+h.total() > len(data) {
-			break
-		}
-		body := data[offset+h.headerBytes : offset+h.total() : offset+h.total()]
-		offset += h.total()
-		if err = c.frame(batch, h, body); err != nil {
-			break
-		}
-	}
-	more = len(batch.Frames) == maxBatchFrames
-	rest := data[offset:]
-	if len(batch.Frames) == 0 {
-		batchPool.Put(batch)
-		c.have = copy(c.chunk.data, rest)
-	} else {
-		// What precedes a violation was sent in good order and is delivered.
-		full := c.chunk
-		c.chunk, c.have = nil, 0
-		if len(rest) > 0 {
-			c.chunk = getChunk()
-			c.have = copy(c.chunk.data, rest)
-		}
-		batch.chunk = full
-		if !c.deliver(batch, chunkBytes) {
-			return false, ErrClosed
-		}
-	}
-	if err != nil {
-		return false, err
-	}
-	if !more && h.headerBytes > 0 && h.total() > chunkBytes {
-		return false, c.beginLarge(h)
-	}
-	return more && c.have > 0, nil
-}
-
-// frame adds a message's body to the batch, drops it, or obeys a command.
-func (c *pullConn) frame(batch *Batch, h frameHeader, body []byte) error {
-	switch {
-	case h.command():
-		return c.command(body)
-	case h.more():
-		c.inMultipart = true
-	case c.inMultipart:
-		c.inMultipart = false
-		c.pull.counters.multiFrameDropped.Add(1)
-		c.pull.log.printf("%s: dropped a message of several frames from %s; send one frame a message",
-			c.pull.Address(), c.tcp.RemoteAddr())
-	default:
-		batch.Frames = append(batch.Frames, body)
-	}
-	return nil
-}
-
-// beginLarge moves the start of a frame that fits no chunk to a buffer of its own. The buffer
-// grows as bytes arrive: an announcement alone costs nothing.
-func (c *pullConn) beginLarge(h frameHeader) error {
-	size := min(h.total(), 2*chunkBytes)
-	if err := c.pull.large.acquire(size, c.pull.listener.done, c.pull.options.StallTimeout); err != nil {
-		return err
-	}
-	c.large = append(make([]byte, 0, size), c.chunk.data[:c.have]...)
-	c.largeTotal = h.total()
-	c.dropChunk()
-	return nil
-}
-
-func (c *pullConn) sliceLarge() error {
-	if len(c.large) < c.largeTotal {
-		if len(c.large) == cap(c.large) {
-			return c.growLarge()
-		}
-		return nil
-	}
-	h, err := parseFrameHeader(c.large, c.pull.options.MaxFrameBytes)
-	if err != nil {
-		return err
-	}
-	batch := batchPool.Get().(*Batch)
-	if err := c.frame(batch, h, c.large[h.headerBytes:]); err != nil {
-		return err
-	}
-	large := c.large
-	c.large, c.largeTotal = nil, 0
-	if len(batch.Frames) == 0 {
-		batchPool.Put(batch)
-		c.pull.large.release(cap(large))
-		return nil
-	}
-	batch.large = large
-	if !c.deliver(batch, cap(large)) {
-		return ErrClosed
-	}
-	return nil
-}
-
-func (c *pullConn) growLarge() error {
-	size := min(2*cap(c.large), c.largeTotal)
-	if err := c.pull.large.acquire(size-cap(c.large), c.pull.listener.done, c.pull.options.StallTimeout); err != nil {
-		return err
-	}
-	c.large = append(make([]byte, 0, size), c.large...)
-	return nil
-}
-
-// deliver hands a batch to the consumer; false means that the socket is closing.
-func (c *pullConn) deliver(batch *Batch, charge int) bool {
-	batch.conn, batch.Socket, batch.charged = c, c.pull.options.Name, charge
-	c.inFlight.Add(int64(charge))
-	c.pull.counters.batches.Add(1)
-	c.pull.counters.frames.Add(int64(len(batch.Frames)))
-	select {
-	case c.pull.batches <- batch:
-		return true
-	case <-c.pull.listener.done:
-		batch.Release()
-		return false
-	}
+	c.chunk, c.have, c.large = nil, 0, 0
 }
 
 // awaitCredit waits until another batch of this connection may be in flight; false means that
@@ -310,54 +178,6 @@ func (c *pullConn) giveCredit(bytes int) {
 	}
 }
 
-// command answers PING and passes over everything else that has the form of a command.
-func (c *pullConn) command(body []byte) error {
-	name, data, ok := splitCommand(body)
-	if !ok {
-		return fmt.Errorf("%w: malformed command", ErrProtocol)
-	}
-	if string(name) != commandPing {
-		return nil
-	}
-	pong, ok := appendPong(c.pong[:0], data)
-	if !ok {
-		return fmt.Errorf("%w: PING with %d bytes of data", ErrProtocol, len(data))
-	}
-	c.pong = pong
-	sent, err := writeOrSkip(c.raw, pong)
-	switch {
-	case err != nil:
-		return err
-	case sent:
-		c.pull.counters.pings.Add(1)
-	default:
-		c.pull.counters.pongsDropped.Add(1)
-	}
-	return nil
-}
-
-// writeOrSkip writes a small frame if the socket takes it at once and skips it if it takes
-// nothing: a peer that does not read must not block the one who reads it. Only frames of
-// whole size may be on the wire, so anything in between is an error.
-func writeOrSkip(raw syscall.RawConn, frame []byte) (sent bool, err error) {
-	n := 0
-	ctrl := raw.Write(func(fd uintptr) bool {
-		n, err = syscall.Write(int(fd), frame)
-		return true
-	})
-	switch {
-	case ctrl != nil:
-		return false, fmt.Errorf("answer a heartbeat: %w", ctrl)
-	case err == syscall.EAGAIN || err == syscall.EINTR:
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("answer a heartbeat: %w", err)
-	case n != len(frame):
-		return false, fmt.Errorf("answer a heartbeat: wrote %d of %d bytes", n, len(frame))
-	}
-	return true, nil
-}
-
 func (c *pullConn) readFailed(err error) error {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil // closed by us
@@ -388,9 +208,5 @@ func (c *pullConn) sliceFailed(err error) error {
 func (c *pullConn) discard() {
 	if c.chunk != nil {
 		c.dropChunk()
-	}
-	if c.large != nil {
-		c.pull.large.release(cap(c.large))
-		c.large = nil
 	}
 }

@@ -240,7 +240,7 @@ func TestBackPressure(t *testing.T) {
 				seen = seen || string(f) == "other"
 			}
 			held = append(held, b)
-			inFlight += b.charged
+			inFlight += len(b.chunk.data)
 		case <-time.After(patience):
 			t.Fatal("the other peer starved")
 		}

@@ -88,7 +88,7 @@ func (q *pushQueue) grow(n int, connected bool) {
 	var c *chunk
 	switch {
 	case n > chunkBytes:
-		c = &chunk{data: make([]byte, n)}
+		c = getLarge(n)
 	case n <= smallChunkBytes && q.head == nil && !connected:
 		c = smallChunkPool.Get().(*chunk)
 	default:

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"container/heap"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -307,13 +306,4 @@ type simSocket struct {
 	node    *SimNode
 	deliver func([]byte)
 	serve   func([]byte, func([]byte))
-}
-
-// nodeIP returns the IP of an address that was checked.
-func nodeIP(address string) string {
-	ap, err := parseEndpoint(address)
-	if err != nil {
-		panic(fmt.Sprintf("runtime: unchecked address %q", address))
-	}
-	return ap.Addr().String()
 }

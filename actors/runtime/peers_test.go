@@ -1,0 +1,114 @@
+package runtime
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/internal/clock"
+)
+
+func TestPeersThatAreNotThere(t *testing.T) {
+	c := clock.NewManual(time.Unix(1000, 0))
+	peers := NewPeers(PeersOptions{MaxPeers: 100, QueueBytes: 1 << 20, UnreachableAfter: 10 * time.Second, IdleAfter: time.Minute})
+	t.Cleanup(func() { peers.Close(0) })
+	pull := newPull(t, PullOptions{})
+	good, err := peers.Get(pull.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := deadAddress(t)
+	// A thousand answers to where nobody listens.
+	accepted := 0
+	for range 1000 {
+		push, err := peers.Get(dead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if push.Send(make([]byte, 3000)) == nil {
+			accepted++
+		}
+	}
+	if m := peers.Metrics(); m.QueuedBytes > 2<<20 || accepted < 100 || m.FramesRefused != int64(1000-accepted) {
+		t.Errorf("%d accepted, metrics %+v", accepted, m)
+	}
+	good.Send([]byte("unaffected"))
+	(&receiver{tb: t, pull: pull}).want("unaffected")
+	// They make way after a while, and the good peer after a longer one.
+	sweep := func(d time.Duration) PeersMetrics { c.Advance(d); peers.Sweep(c.Now()); return peers.Metrics() }
+	sweep(0)
+	if m := sweep(9 * time.Second); m.Peers != 2 {
+		t.Fatalf("too early: %+v", m)
+	}
+	sweep(2 * time.Second)
+	eventually(t, "the dropped frames are counted", func() bool { return peers.Metrics().FramesDropped == int64(accepted) })
+	if m := peers.Metrics(); m.Peers != 1 || m.EvictedUnreachable != 1 || m.FramesRefused != int64(1000-accepted) {
+		t.Errorf("metrics %+v", m)
+	}
+	if free := peers.share.common.Load(); free != 1<<20 {
+		t.Errorf("%d of the common part free, want all", free)
+	}
+	if m := sweep(2 * time.Minute); m.Peers != 0 || m.EvictedIdle != 1 {
+		t.Errorf("metrics %+v", m)
+	}
+	// A new Push to the same address works.
+	again, err := peers.Get(pull.Address())
+	if err != nil || again == good {
+		t.Fatalf("%v", err)
+	}
+	again.Send([]byte("again"))
+	(&receiver{tb: t, pull: pull}).want("again")
+}
+
+func TestPeersMakeWay(t *testing.T) {
+	peers := NewPeers(PeersOptions{MaxPeers: 2})
+	t.Cleanup(func() { peers.Close(0) })
+	a, b, c := newPull(t, PullOptions{}), newPull(t, PullOptions{}), newPull(t, PullOptions{})
+	first, err := peers.Get(a.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = peers.Get(b.Address()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are connected", func() bool { return peers.Metrics().PeersConnected == 2 })
+	if _, err := peers.Get(c.Address()); !errors.Is(err, ErrTooManyPeers) {
+		t.Fatalf("a third, while both were just used: %v", err)
+	}
+	peers.Sweep(time.Unix(1000, 0))
+	peers.Get(a.Address())
+	if _, err := peers.Get(c.Address()); err != nil { // in place of b
+		t.Fatal(err)
+	}
+	if same, _ := peers.Get(a.Address()); same != first {
+		t.Error("the peer that was in use had to go")
+	}
+	if m := peers.Metrics(); m.Peers != 2 || m.EvictedIdle != 1 || m.AddressesRefused != 1 {
+		t.Errorf("metrics %+v", m)
+	}
+	for _, bad := range []string{"", "tcp://localhost:1", "ipc://x", "tcp://0.0.0.0:1"} {
+		if _, err := peers.Get(bad); !errors.Is(err, ErrBadAddress) {
+			t.Errorf("Get(%q): %v", bad, err)
+		}
+	}
+	peers.Close(0)
+	if _, err := peers.Get("tcp://127.0.0.1:1"); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestPeersKeepTheirOwnCopyOfAnAddress: addresses arrive in buffers that are reused.
+func TestPeersKeepTheirOwnCopyOfAnAddress(t *testing.T) {
+	peers := NewPeers(PeersOptions{})
+	t.Cleanup(func() { peers.Close(0) })
+	pull := newPull(t, PullOptions{})
+	buffer := []byte(pull.Address())
+	push, err := peers.Get(string(buffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(buffer)
+	if push.Address() != pull.Address() {
+		t.Errorf("address %q", push.Address())
+	}
+}
