@@ -164,6 +164,8 @@ func (p *Pool) give(number uint32, h fabric.Hello, mapped bool) error {
 		Process: h.PID, ProcessStart: h.PIDStart & format.MaxPayload,
 	}
 	offset := p.layout.RankEntryOffset(number)
+	// Far from any word of an earlier incarnation, so that a late CAS of one cannot pass for a renewal.
+	word := uint64(e.Incarnation) << 32
 	var encoded [format.RankEntryBytes]byte
 	e.Encode(&encoded)
 	p.region.Write(offset+format.RankIdentityOffset, encoded[format.RankIdentityOffset:])
@@ -174,7 +176,7 @@ func (p *Pool) give(number uint32, h fabric.Hello, mapped bool) error {
 	if err := p.writeRankState(number, &e); err != nil {
 		return fmt.Errorf("%w: %w", fabric.ErrRefused, err)
 	}
-	word := p.region.Load64(offset + format.RankLeaseOffset)
+	p.region.Store64(offset+format.RankLeaseOffset, word)
 	p.ranks.ranks[number] = rank{entry: e, identity: h.Identity, mapped: mapped, word: word, wordAt: p.o.Clock.Now()}
 	p.wakeMergers()
 	p.o.Events.RankAdmitted(RankInfo{fabric.Rank(number), fabric.Incarnation(e.Incarnation), h.Identity})
@@ -257,6 +259,7 @@ func (p *Pool) Fence(number fabric.Rank, upTo fabric.Incarnation) error {
 			return fmt.Errorf("fence rank %d: %w", number, err)
 		}
 		r.entry = e
+		p.stopLease(uint32(number))
 	}
 	info := RankInfo{number, upTo, r.identity}
 	t.Unlock()
@@ -274,6 +277,36 @@ func (p *Pool) Fence(number fabric.Rank, upTo fabric.Incarnation) error {
 	p.o.Events.RankFenced(info)
 	p.wakeMergers()
 	return nil
+}
+
+// FenceUnchanged is Fence on suspicion: it fences only if the rank's lease word is still the one that was seen standing
+// still, and says whether the rank is fenced now. Renewals are CASes on the same word, so of a renewal and this
+// fence exactly one happens. NB: on ibverbs the device's atomics and the processor's are not atomic towards each other
+// (ATOMIC_HCA); its listener's fence kills the queue pairs, and a renewal that slipped in between is lost with them.
+func (p *Pool) FenceUnchanged(number fabric.Rank, upTo fabric.Incarnation, word uint64) (fenced bool, err error) {
+	t := &p.ranks
+	t.Lock()
+	if number == 0 || uint64(number) >= uint64(len(t.ranks)) {
+		t.Unlock()
+		return false, fmt.Errorf("fence rank %d: the pool has ranks 1 to %d", number, len(t.ranks)-1)
+	}
+	if e := &t.ranks[number].entry; e.State == format.RankHeld && e.Incarnation <= uint32(upTo) {
+		offset := p.layout.RankEntryOffset(uint32(number)) + format.RankLeaseOffset
+		if before, swapped := p.region.CompareAndSwap64(offset, word, format.LeaseFenced); !swapped && before != format.LeaseFenced {
+			t.Unlock()
+			return false, nil
+		}
+	}
+	t.Unlock()
+	return true, p.Fence(number, upTo)
+}
+
+// stopLease puts LeaseFenced into a rank's lease word, against renewals that may run at the same moment.
+func (p *Pool) stopLease(number uint32) {
+	offset := p.layout.RankEntryOffset(number) + format.RankLeaseOffset
+	for word := p.region.Load64(offset); word != format.LeaseFenced; {
+		word, _ = p.region.CompareAndSwap64(offset, word, format.LeaseFenced)
+	}
 }
 
 // standing is what a stream's owner may still do.
