@@ -203,6 +203,9 @@ func (sc *scratch) coalesce(batch []Mutation, results []Result) {
 func (ix *Index) round(l *live, sc *scratch, batch []Mutation, results []Result) error {
 	sc.plans, sc.later = sc.plans[:0], sc.later[:0]
 	before := ix.published.load()
+	if err := ix.broken(); err != nil { // the batch that this one waits for may never publish
+		return err
+	}
 	for at, i := range sc.todo {
 		verdict, err := ix.prepare(l, i, &batch[i], &results[i], sc)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dinomo-kv/dinomo/dpm/format"
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
 	"github.com/dinomo-kv/dinomo/internal/random"
 )
 
@@ -117,4 +118,31 @@ func TestConcurrent(t *testing.T) {
 	}
 	compareWithModel(t, r, model)
 	t.Log(r.index.Stats())
+}
+
+// A batch that waits for another one's slot ends with an error when that one's fence fails.
+func TestFailedFenceWakesWaiters(t *testing.T) {
+	l := smallLayout(t, 8)
+	fake := pmem.NewFake(l.TotalBytes, pmem.Fsync)
+	r := newRig(t, fake, l, func([]byte) uint64 { return 3 })
+	slot := r.index.Table().BucketOf(3) + format.BucketPointerOffset
+	r.region.Store64(slot-8, 3)
+	s := &r.index.stripes[stripeOf(3)]
+	s.mu.Lock()
+	s.reserve(slot) // as a batch that is at its fence has
+	s.mu.Unlock()
+	done := make(chan error)
+	go func() {
+		_, err := r.index.Apply([]Mutation{{Hash: 3, Key: []byte("k"), New: pointerOfKey(1, 1)}}, make([]Result, 1))
+		done <- err
+	}()
+	if err := r.index.fail(pmem.ErrReadOnly); <-done != err {
+		t.Error("the waiting batch ends otherwise")
+	}
+	if _, err := r.index.Apply(nil, nil); err != pmem.ErrReadOnly {
+		t.Errorf("later: %v", err)
+	}
+	if err := r.index.Grow(); err != pmem.ErrReadOnly {
+		t.Errorf("grow: %v", err)
+	}
 }

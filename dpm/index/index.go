@@ -267,6 +267,7 @@ func (ix *Index) unreadable(t *Table, offset, hash uint64, candidate format.Poin
 // fail makes err the answer of every later Apply: after a fence that failed nothing more may be promised.
 func (ix *Index) fail(err error) error {
 	ix.failed.CompareAndSwap(nil, &err)
+	ix.published.add() // nobody need wait for this batch
 	return err
 }
 
