@@ -153,6 +153,7 @@ func (p *Pool) format() error {
 func (p *Pool) indexOptions() index.Options {
 	return index.Options{
 		Region: p.region, Layout: p.layout, KeyAt: p.keyAt, Alloc: p.allocIndex, Retire: p.retire,
+		MaxOverflow: p.o.private.indexMaxOverflow,
 		Free: func(ids []format.SegmentID) {
 			if err := p.free(ids); err != nil {
 				p.failOnce(err)

@@ -58,6 +58,8 @@ type Options struct {
 		region     pmem.Region // opens this instead of a file
 		alive      func(pid uint32, start uint64) bool
 		pollAtMost time.Duration
+		// indexMaxOverflow is index.Options.MaxOverflow.
+		indexMaxOverflow float64
 	}
 }
 

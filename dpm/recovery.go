@@ -438,7 +438,7 @@ func (p *Pool) mergeAll() error {
 	return errors.Join(errs...)
 }
 
-// mergeAtOpen merges and seals one log, and finds the sequence number that it ends with.
+// mergeAtOpen merges and seals one log.
 func (p *Pool) mergeAtOpen(s *stream, m *merger) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -454,20 +454,6 @@ func (p *Pool) mergeAtOpen(s *stream, m *merger) error {
 			}
 		} else if err != nil {
 			return err
-		}
-	}
-	if s.mu.next != 0 {
-		return nil
-	}
-	order := uint64(0)
-	for i := range p.segments {
-		h := &p.segments[i].header
-		id := format.SegmentID(i)
-		if h.Kind != format.SegmentLog || p.ownerOf(id) != s.key || h.Order < order || h.Sealed == 0 {
-			continue
-		}
-		if _, last := p.walkLog(id, 0, h.Sealed); last.Key != nil {
-			order, s.mu.next = h.Order, last.Sequence+1
 		}
 	}
 	return nil

@@ -192,13 +192,13 @@ func (p *Pool) listTails(s *stream, answer *call.Reply) {
 
 // finishTails fills in where the listed segments' logs ended. REQUIRES: s.mu.
 func (p *Pool) finishTails(s *stream, answer *call.Reply) {
-	p.mu.Lock()
 	for i := range answer.Tails {
 		t := &answer.Tails[i]
-		h := &p.segments[t.ID].header
-		t.Merged, t.Tail = h.Merged, h.Sealed
+		t.Tail = p.segments[t.ID].header.Sealed
+		if _, last := p.walkLog(format.SegmentID(t.ID), 0, t.Tail); last.Key != nil {
+			t.NextSequence = last.Sequence + 1
+		}
 	}
-	p.mu.Unlock()
 	answer.NextSequence = s.mu.next
 	p.tellProgress(s, answer)
 }

@@ -106,8 +106,8 @@ type Segment struct {
 // SegmentTail is a segment of a thread's log as Attach finds it.
 type SegmentTail struct {
 	Segment
-	Merged uint64 // bytes merged, from the segment's first entry on
-	Tail   uint64 // bytes of valid entries; the segment is sealed there
+	Tail         uint64 // bytes of valid entries; the segment is sealed there
+	NextSequence uint64 // one more than the last entry's sequence number, 0 when there is no entry
 }
 
 // Request is one call. Only the fields that its Op names are encoded.
@@ -133,7 +133,7 @@ type Reply struct {
 	Text   string // why the status is not OK
 
 	Table         uint64        // Attach, Alloc, Progress, Drain, Root: the current index table
-	NextSequence  uint64        // Attach: the log holds every entry below it; 0: no entry is known
+	NextSequence  uint64        // Attach: the log ends before it; 0: the pool knows only what Tails say
 	Merged        uint64        // Attach, Alloc, Progress, Drain: every entry of the thread below this sequence number is merged
 	Unmerged      uint32        // Attach, Alloc, Progress, Drain: segments of the thread that count against its limit
 	UnmergedLimit uint32        // Attach

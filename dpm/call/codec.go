@@ -89,8 +89,8 @@ func AppendReply(dst []byte, r *Reply) []byte {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(r.Tails)))
 		for _, t := range r.Tails {
 			dst = appendSegment(dst, t.Segment)
-			dst = binary.LittleEndian.AppendUint64(dst, t.Merged)
 			dst = binary.LittleEndian.AppendUint64(dst, t.Tail)
+			dst = binary.LittleEndian.AppendUint64(dst, t.NextSequence)
 		}
 	case Alloc:
 		dst = appendProgress(dst, r)

@@ -135,3 +135,13 @@ func (d *decompressor) decompress(dst []byte, e *format.Entry) ([]byte, error) {
 	}
 	return raw, nil
 }
+
+// Unpack returns the raw value of a decoded entry, uncompressed if it was compressed. It is for tools: a Reader
+// does it by itself, and without allocating.
+func Unpack(e *format.Entry) ([]byte, error) {
+	if e.Flags.Codec() == format.CodecNone {
+		return e.Value, nil
+	}
+	var d decompressor
+	return d.decompress(make([]byte, e.RawLength), e)
+}

@@ -21,14 +21,21 @@ func (a *Appender) reconnect() error {
 	}
 	a.poolSays.limit, a.poolSays.epoch = reply.UnmergedLimit, reply.ServerEpoch
 	a.learn(reply)
-	if err := a.checkLogEnd(reply); err != nil {
+	end, err := a.logEnd(reply)
+	if err != nil {
 		return err
 	}
-	// The old segments are sealed: none of them may be written any more.
+	// The old segments are sealed, and merged: what was acknowledged is in the index.
+	a.poolSays.merged = max(a.poolSays.merged, end)
+	if !a.unresolved && !a.collected {
+		a.poolSays.merged = max(a.poolSays.merged, a.next)
+	} else {
+		a.poolSays.merged = max(a.poolSays.merged, a.batch.firstSequence)
+	}
 	a.open, a.used, a.ready, a.current = false, 0, a.ready[:0], handle{}
 	a.attached = true
 	if a.unresolved {
-		return a.rewrite(reply.NextSequence)
+		return a.rewrite(end)
 	}
 	// An open batch was never posted, and its entries point into segments that are gone.
 	if a.collected {
@@ -39,26 +46,33 @@ func (a *Appender) reconnect() error {
 	return nil
 }
 
-// checkLogEnd compares where the pool's log of this thread ends with what was acknowledged. An end of
-// 0 says nothing but that no segment with an entry of this thread is left: everything that was
-// acknowledged is merged, and of a posted batch, whose segments would be listed, nothing arrived.
-func (a *Appender) checkLogEnd(reply *call.Reply) error {
-	end, first, limit := reply.NextSequence, a.next, a.next
+// logEnd returns the sequence number before which the pool's log of this thread ends, as far as it matters for the
+// unresolved batch, after a look whether that fits what was acknowledged.
+//
+// After a restart the pool may not know where the log ends (NextSequence 0): it keeps the segments in
+// which a thread's last batch may lie, but all before may be gone, merged and superseded. Then what
+// those segments hold decides, and if they hold nothing of the batch, nothing of it arrived.
+func (a *Appender) logEnd(reply *call.Reply) (end uint64, err error) {
+	first, limit := a.next, a.next
 	if a.unresolved || a.collected {
 		first = a.batch.firstSequence
 	}
 	if !a.unresolved {
 		limit = first
 	}
-	switch {
-	case end == 0 && len(reply.Tails) == 0 && a.unresolved && a.batch.posted:
-		return fmt.Errorf("%w: it knows no segment of this thread; restart the node", ErrLogLost)
-	case end != 0 && end < first:
-		return fmt.Errorf("%w: entries up to %d were acknowledged, the log ends with %d", ErrLogLost, first-1, end-1)
-	case end > limit:
-		return fmt.Errorf("%w: the log ends with entry %d, the thread has written %d", ErrLogLost, end-1, limit-1)
+	end = reply.NextSequence
+	for _, t := range reply.Tails {
+		end = max(end, t.NextSequence)
 	}
-	return nil
+	switch known := reply.NextSequence; {
+	case known == 0 && len(reply.Tails) == 0 && a.unresolved && a.batch.posted:
+		return 0, fmt.Errorf("%w: it knows no segment of this thread; restart the node", ErrLogLost)
+	case known != 0 && known < first:
+		return 0, fmt.Errorf("%w: entries up to %d were acknowledged, the log ends with %d", ErrLogLost, first-1, known-1)
+	case end > limit:
+		return 0, fmt.Errorf("%w: the log ends with entry %d, the thread has written %d", ErrLogLost, end-1, limit-1)
+	}
+	return end, nil
 }
 
 // rewrite writes those entries of the unresolved batch again that are not below end, the log's end.

@@ -1,0 +1,482 @@
+package dpm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sort"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dpm/format"
+	"github.com/dinomo-kv/dinomo/dpm/index"
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
+	"github.com/dinomo-kv/dinomo/dpm/remote"
+	"github.com/dinomo-kv/dinomo/internal/clock"
+	"github.com/dinomo-kv/dinomo/internal/random"
+)
+
+// violation is what a broken promise panics with, so that the mutation check can catch it.
+type violation string
+
+func violated(f string, args ...any) { panic(violation(fmt.Sprintf(f, args...))) }
+
+// world is a pool on a fake region with two nodes of two threads each, all in one goroutine. It does random
+// things, crashes the pool at a fence, opens what the crash may have left, settles what was under way with the
+// nodes that live on, and compares everything with what was promised.
+type world struct {
+	seed  uint64
+	rng   *rand.Rand
+	fake  *pmem.Fake
+	o     Options
+	clock *clock.Manual
+	d     *localDialer
+	pool  *Pool
+	skip  pmem.Site
+	sites map[pmem.Site]bool
+
+	nodes   [worldNodes]*worldNode
+	threads [worldNodes * worldThreads]*worldThread
+	owner   [worldGroups]int // thread that may write the group's keys
+
+	acked   map[string]string // what was acknowledged
+	hot     map[string]*hotKey
+	meta    map[string][]metaState // what a record may hold: one state, two after a crash in a change
+	epoch   uint64
+	crashes int
+	ops     map[string]int
+	armed   bool
+}
+
+const (
+	worldNodes   = 2
+	worldThreads = 2
+	worldGroups  = 6
+	worldKeys    = 12 // of a group
+)
+
+type worldNode struct {
+	identity string
+	life     int
+	dead     bool // its process is gone and the next one did not get through yet
+	session  *remote.Session
+}
+
+type worldThread struct {
+	*remote.Thread
+	node    *worldNode
+	number  uint16
+	pending []write // of the batch whose outcome is unknown
+}
+
+type write struct {
+	key     string
+	value   string
+	deleted bool
+}
+
+// hotKey is a replicated key, written by all threads.
+type hotKey struct {
+	indirect format.Pointer
+	may      []string // what it may hold: one value unless a crash came into a CAS
+}
+
+type metaState struct {
+	version uint64
+	blob    string
+}
+
+func newWorld(seed uint64, skip pmem.Site) *world {
+	w := &world{
+		seed: seed, rng: random.New(seed), skip: skip, sites: map[pmem.Site]bool{}, clock: clock.NewManual(time.Unix(1_700_000_000, 0)),
+		acked: map[string]string{}, hot: map[string]*hotKey{}, meta: map[string][]metaState{}, ops: map[string]int{},
+	}
+	shape := smallShape(24)
+	l, err := format.NewLayout(shape, 0)
+	if err != nil {
+		panic(err)
+	}
+	w.fake = pmem.NewFake(l.TotalBytes, pmem.Fsync)
+	w.fake.Skip(skip)
+	w.o = testOptions(w.fake, shape)
+	w.o.Clock = w.clock
+	w.o.private.indexMaxOverflow = 0.01 // so that it grows
+	w.d = &localDialer{}
+	for g := range w.owner {
+		w.owner[g] = w.rng.IntN(len(w.threads))
+	}
+	p, err := Open(w.o) // a file gets its name when it is whole, so a crash while it is made leaves none
+	if err != nil {
+		violated("create: %v", err)
+	}
+	w.pool, w.d.pool = p, p
+	for i := range w.nodes {
+		w.nodes[i] = &worldNode{identity: fmt.Sprintf("10.0.0.%d", i+1)}
+		w.birth(i)
+	}
+	return w
+}
+
+// boot opens what is in the fake, crashing recovery now and then, until it is open and nothing crashed.
+func (w *world) boot() {
+	for {
+		w.o.private.region = w.fake
+		w.arm(4, 12)
+		p, err := Open(w.o)
+		if w.fake.Crashed() {
+			w.reboot()
+			continue
+		}
+		if err != nil {
+			violated("open: %v", err)
+		}
+		w.pool, w.d.pool = p, p
+		if p.ServerEpoch() <= w.epoch {
+			violated("server epoch %d after %d", p.ServerEpoch(), w.epoch)
+		}
+		w.epoch = p.ServerEpoch()
+		w.fake.CrashAtFence(0, false)
+		return
+	}
+}
+
+// arm has the fake crash soon, once in so many times.
+func (w *world) arm(oneIn, within int) {
+	n := 0
+	if w.rng.IntN(oneIn) == 0 {
+		n = 1 + w.rng.IntN(within)
+	}
+	w.fake.CrashAtFence(n, false)
+}
+
+// reboot replaces the crashed fake by one of the images that the crash may have left.
+func (w *world) reboot() {
+	w.crashes++
+	for _, s := range w.fake.Sites() {
+		w.sites[s] = true
+	}
+	w.d.pool = nil // all queue pairs are dead
+	image := w.fake.CrashImage(w.rng)
+	w.fake = pmem.NewFakeFrom(image, pmem.Fsync)
+	w.fake.Skip(w.skip)
+}
+
+// recover goes on after a crash: recovery, twice; then each node lives on or is replaced; then all is compared.
+func (w *world) recover() {
+	for {
+		w.reboot()
+		w.boot()
+		w.checkTwice()
+		w.arm(3, 30)
+		ok := w.reviveAll()
+		if !w.fake.Crashed() {
+			if !ok {
+				violated("a node could not go on, though nothing crashed")
+			}
+			break
+		}
+	}
+	w.fake.CrashAtFence(0, false)
+	w.verify()
+}
+
+// checkTwice opens a copy of what recovery left durable: it must find nothing to do.
+func (w *world) checkTwice() {
+	if problems := w.pool.audit(); len(problems) > 0 {
+		violated("after recovery: %v", problems)
+	}
+	before := w.fake.StrictImage()
+	copied := pmem.NewFakeFrom(before, pmem.Fsync)
+	o := w.o
+	o.private.region = copied
+	p, err := Open(o)
+	if err != nil {
+		violated("second recovery: %v", err)
+	}
+	after := copied.StrictImage()
+	epochAt := format.RootsOffset + format.ServerEpochOffset
+	copy(before[epochAt:epochAt+8], after[epochAt:])
+	if !bytes.Equal(before, after) {
+		at := 0
+		for before[at] == after[at] {
+			at++
+		}
+		violated("a second recovery changed the byte at %#x; %v", at, p.Recovery())
+	}
+}
+
+// reviveAll reconnects or replaces every node. It returns false when something failed.
+func (w *world) reviveAll() bool {
+	w.clock.Advance(2 * time.Second) // leases of the dead have run out
+	for i := range w.nodes {
+		if w.nodes[i].dead || w.rng.IntN(3) == 0 {
+			if !w.replace(i) {
+				return false
+			}
+			continue
+		}
+		for n := range worldThreads {
+			if !w.reconnect(w.threads[i*worldThreads+n]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// reconnect settles a thread's log with the pool.
+func (w *world) reconnect(t *worldThread) bool {
+	err := w.patiently(func() error { return t.ReconnectOnce(context.Background()) })
+	if w.fake.Crashed() {
+		return false
+	}
+	if err != nil {
+		violated("thread %d of %s cannot go on: %v", t.number, t.node.identity, err)
+	}
+	w.acknowledge(t.pending)
+	t.pending = nil
+	for _, e := range t.Entries() { // what was replicated is in the log now, but no word leads to it, or one does
+		t.Settle(e.Sequence)
+	}
+	w.settleHot()
+	return true
+}
+
+// patiently tries again while the pool is busy or short of space, and lets it work meanwhile.
+func (w *world) patiently(try func() error) (err error) {
+	for range 50 {
+		err = try()
+		if err == nil || w.fake.Crashed() || !errors.Is(err, remote.ErrBusy) && !errors.Is(err, remote.ErrNoSpace) {
+			return err
+		}
+		w.clock.Advance(recountEvery)
+		if _, stepErr := w.pool.Step(); stepErr != nil {
+			return stepErr
+		}
+	}
+	return err
+}
+
+// replace lets a node die, with whatever its threads had under way, and attaches another process of its name.
+func (w *world) replace(i int) bool {
+	n := w.nodes[i]
+	n.dead = true
+	var lost [][]write
+	for k := range worldThreads {
+		t := w.threads[i*worldThreads+k]
+		if t.pending != nil {
+			lost = append(lost, t.pending)
+		}
+		_ = t.Close()
+	}
+	if n.session != nil {
+		_ = n.session.Close()
+	}
+	if n.session != nil && w.rng.IntN(2) == 0 { // fenced by a coordinator first
+		if err := w.pool.Fence(n.session.Rank(), n.session.Incarnation()); err != nil {
+			return w.mustHaveCrashed("fence: %v", err)
+		}
+		if err := w.pool.DrainRank(context.Background(), n.session.Rank(), n.session.Incarnation()); err != nil {
+			return w.mustHaveCrashed("drain: %v", err)
+		}
+	}
+	if !w.birth(i) {
+		return false
+	}
+	for _, writes := range lost {
+		w.adopt(writes)
+	}
+	for k := range worldThreads {
+		w.threads[i*worldThreads+k].pending = nil
+	}
+	w.settleHot()
+	return true
+}
+
+func (w *world) mustHaveCrashed(f string, args ...any) bool {
+	if !w.fake.Crashed() {
+		violated(f, args...)
+	}
+	return false
+}
+
+// birth attaches a new process of node i.
+func (w *world) birth(i int) bool {
+	n := w.nodes[i]
+	n.life++
+	w.clock.Advance(2 * time.Second)
+	// A refusal would be tried again until the context ends: nobody else runs meanwhile, so it need not wait.
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	o := remote.Options{Dialer: w.d, Address: "local", Identity: n.identity, Clock: w.clock, Waiting: func(error) { cancel() }}
+	session, err := remote.Dial(ctx, o)
+	if err != nil {
+		return w.mustHaveCrashed("%s, life %d: %v", n.identity, n.life, err)
+	}
+	var born [worldThreads]*remote.Thread
+	for k := range worldThreads {
+		o := remote.AppenderOptions{BatchBytes: 24 << 10, Prealloc: 1 + w.rng.IntN(2), Compression: remote.Compression(w.rng.IntN(3))}
+		if born[k], err = session.Thread(ctx, uint16(k), o); err != nil {
+			return w.mustHaveCrashed("%s thread %d: %v", n.identity, k, err)
+		}
+	}
+	n.session, n.dead = session, false
+	for k := range worldThreads {
+		at := i*worldThreads + k
+		var pending []write
+		if w.threads[at] != nil {
+			pending = w.threads[at].pending
+		}
+		w.threads[at] = &worldThread{Thread: born[k], node: n, number: uint16(k), pending: pending}
+	}
+	return true
+}
+
+// adopt takes over a dead thread's batch of unknown outcome: some prefix of it must have happened, as a whole.
+func (w *world) adopt(writes []write) {
+	for n := len(writes); n >= 0; n-- {
+		state := map[string]write{}
+		for _, x := range writes {
+			v, ok := w.acked[x.key]
+			state[x.key] = write{x.key, v, !ok}
+		}
+		for _, x := range writes[:n] {
+			state[x.key] = x
+		}
+		same := true
+		for key, x := range state {
+			v, found := w.stored(key)
+			same = same && found == !x.deleted && (!found || v == x.value)
+		}
+		if same {
+			w.acknowledge(writes[:n])
+			return
+		}
+	}
+	violated("of a batch of unknown outcome no prefix is there: %d writes", len(writes))
+}
+
+func (w *world) acknowledge(writes []write) {
+	for _, x := range writes {
+		if x.deleted {
+			delete(w.acked, x.key)
+		} else {
+			w.acked[x.key] = x.value
+		}
+	}
+}
+
+// stored reads a key from the pool directly.
+func (w *world) stored(key string) (value string, found bool) {
+	e, found, err := w.pool.Get(index.KeyHash([]byte(key)), []byte(key))
+	if err != nil {
+		violated("get %s: %v", key, err)
+	}
+	if !found {
+		return "", false
+	}
+	raw, err := remote.Unpack(&e)
+	if err != nil {
+		violated("get %s: %v", key, err)
+	}
+	return string(raw), true
+}
+
+// verify compares everything that was acknowledged with what is there.
+func (w *world) verify() {
+	w.drainAll()
+	for g := range worldGroups {
+		for k := range worldKeys {
+			key := groupKey(g, k)
+			want, present := w.acked[key]
+			got, found := w.stored(key)
+			if found != present || got != want {
+				violated("%s = %.20q, %v; acknowledged was %.20q, %v", key, got, found, want, present)
+			}
+		}
+	}
+	w.settleHot()
+	for _, name := range sortedKeys(w.meta) {
+		blob, version, err := w.pool.MetaGet(name)
+		if err != nil && !errors.Is(err, ErrNoRecord) {
+			violated("metadata %s: %v", name, err)
+		}
+		found := metaState{version, string(blob)}
+		if !containsState(w.meta[name], found) {
+			violated("metadata %s = %+v, want one of %+v", name, found, w.meta[name])
+		}
+		w.meta[name] = []metaState{found}
+	}
+	if problems := w.pool.audit(); len(problems) > 0 {
+		violated("%v", problems)
+	}
+	w.pool.index.Check(func(problem index.Problem) bool {
+		violated("%v", problem)
+		return false
+	})
+}
+
+// drainAll merges every log through its own threads. It returns early when the fake crashes.
+func (w *world) drainAll() {
+	for _, t := range w.threads {
+		w.drain(t)
+	}
+}
+
+func (w *world) drain(t *worldThread) bool {
+	for range 100 {
+		done, err := t.Drain(0)
+		if w.fake.Crashed() {
+			return false
+		}
+		if err != nil {
+			violated("drain: %v", err)
+		}
+		if done {
+			return true
+		}
+		if _, err := w.pool.Step(); err != nil {
+			return w.mustHaveCrashed("step: %v", err)
+		}
+	}
+	violated("drain never ends")
+	return false
+}
+
+// groupKey returns key k of a group. All keys of a group lie in one bucket, whatever the index grows to, so that chains
+// grow and shrink.
+func groupKey(g, k int) string { return groupKeys[g][k] }
+
+var groupKeys = func() (keys [worldGroups][worldKeys]string) {
+	const log2 = 13
+	for g := range keys {
+		found := 0
+		for n := 0; found < worldKeys; n++ {
+			key := fmt.Sprintf("g%d-%d", g, n)
+			if format.BucketNumber(index.KeyHash([]byte(key)), log2) == uint64(g*777) {
+				keys[g][found] = key
+				found++
+			}
+		}
+	}
+	return keys
+}()
+
+func sortedKeys[V any](m map[string]V) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+func containsState(states []metaState, s metaState) bool {
+	for _, other := range states {
+		if other == s {
+			return true
+		}
+	}
+	return false
+}
