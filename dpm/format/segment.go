@@ -140,9 +140,9 @@ func (h *SegmentHeader) Encode(dst *[SegmentHeaderBytes]byte) {
 	put64(dst[SegmentFirstSequenceOffset:], SealWord(RoleSegmentFirstSequence, h.FirstSequence))
 }
 
-// DecodeSegmentHeader decodes src, which was read at offset of the pool; offset is only named in
-// errors, which are all the damaged words (*WordError) joined. Words that are sound are filled in even then. Without error it does not
-// allocate.
+// DecodeSegmentHeader decodes src, which was read at offset of the pool; offset is only named in errors,
+// which are all the damaged words (*WordError) joined. Words that are sound are filled in even then. Without
+// error it does not allocate.
 func DecodeSegmentHeader(src *[SegmentHeaderBytes]byte, offset uint64, h *SegmentHeader) error {
 	*h = SegmentHeader{}
 	var damaged error

@@ -86,10 +86,11 @@ type publishCount struct {
 // Apply fences once, between preparing and publishing, if it changes anything. So log entries that the
 // caller flushed (not fenced) before are durable before a pointer leads to them.
 //
-// The first applied mutations have happened: all of them unless err is set. After whatever error Alloc returned, those
-// that needed no overflow bucket (deletes and replacements never do) have happened too; the others have no outcome, and the batch, or its part from
-// applied on, is to be applied again when there is space. Other errors wrap format.ErrDamaged and name the address, or are the region's fence
-// error, after which the index takes no more mutations.
+// The first applied mutations have happened: all of them unless err is set. After whatever error Alloc
+// returned, those that needed no overflow bucket (deletes and replacements never do) have happened too; the
+// others have no outcome, and the batch, or its part from applied on, is to be applied again when there is
+// space. Other errors wrap format.ErrDamaged and name the address, or are the region's fence error, after
+// which the index takes no more mutations.
 func (ix *Index) Apply(batch []Mutation, results []Result) (applied int, err error) {
 	if err := ix.broken(); err != nil {
 		return 0, err
@@ -169,7 +170,8 @@ func (ix *Index) touch(l *live, batch []Mutation) (sum uint64) {
 	return sum
 }
 
-// coalesce marks as Overtaken all unconditional mutations whose key has a later unconditional one, and clears the other results.
+// coalesce marks as Overtaken all unconditional mutations whose key has a later unconditional one, and clears
+// the other results.
 func (sc *scratch) coalesce(batch []Mutation, results []Result) {
 	size := 16
 	for size < 2*len(batch) {

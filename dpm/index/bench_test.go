@@ -13,7 +13,8 @@ import (
 	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
-// benchIndex is an index whose pointers spell their keys, in a file of the mode process (or in memory for other modes).
+// benchIndex is an index whose pointers spell their keys, in a file of the mode process (or in memory for
+// other modes).
 type benchIndex struct {
 	ix     *Index
 	layout format.Layout

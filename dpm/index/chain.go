@@ -104,8 +104,8 @@ func (ix *Index) holds(pointer format.Pointer, m *Mutation) bool {
 	}
 	key, err := ix.o.KeyAt(pointer)
 	if err != nil {
-		// The entry is damaged and can never be served. That its key is another one with the same 64-bit hash is not believable;
-		// taking it for this one lets a new value heal the slot, and a delete empty it.
+		// The entry is damaged and can never be served. That its key is another one with the same 64-bit hash
+		// is not believable; taking it for this one lets a new value heal the slot, and a delete empty it.
 		ix.damagedEntries.Add(1)
 		return true
 	}
@@ -161,8 +161,8 @@ func (ix *Index) prepareInsert(l *live, s *stripe, number int, m *Mutation, sc *
 	return prepared
 }
 
-// extend writes an empty overflow bucket that will follow the chain's tail, and returns its first
-// slot. The link is published with the first slot that is, after a fence: a link that survived a crash must not lead to
+// extend writes an empty overflow bucket that will follow the chain's tail, and returns its first slot. The
+// link is published with the first slot that is, after a fence: a link that survived a crash must not lead to
 // what the bucket held in an earlier life.
 func (ix *Index) extend(l *live, s *stripe, f *place) (slot uint64) {
 	offset := l.overflow.take()
@@ -210,8 +210,8 @@ func (ix *Index) publishLinks(s *stripe, offset uint64) {
 	}
 }
 
-// unlinkTail takes empty overflow buckets off the end of a chain. Only the last ones: a remote reader that stands in a bucket
-// which is then reused must not miss what comes after it (IDX-4).
+// unlinkTail takes empty overflow buckets off the end of a chain. Only the last ones: a remote reader that
+// stands in a bucket which is then reused must not miss what comes after it (IDX-4).
 func (ix *Index) unlinkTail(l *live, s *stripe, hash uint64) {
 	for {
 		var before uint64

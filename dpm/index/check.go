@@ -16,9 +16,9 @@ type Problem struct {
 // String shows the problem with its address.
 func (p Problem) String() string { return fmt.Sprintf("%#x: %s", p.Offset, p.What) }
 
-// Check verifies the current table's structure and that every slot's hash is that of the key its entry holds, and
-// calls report for each problem until it returns false. It changes nothing; on a live index run it with merging paused, or it may
-// report what was changed under its eyes. It goes on after damage where it can.
+// Check verifies the current table's structure and that every slot's hash is that of the key its entry holds,
+// and calls report for each problem until it returns false. It changes nothing; on a live index run it with
+// merging paused, or it may report what was changed under its eyes. It goes on after damage where it can.
 func (ix *Index) Check(report func(Problem) bool) {
 	l := ix.live.Load()
 	c := &checker{ix: ix, l: l, report: report, seen: newBucketSet(ix.o.Layout, l.overflow.segments())}

@@ -41,8 +41,8 @@ func (ix *Index) ShouldGrow() bool {
 		float64(l.overflow.used()) > ix.o.MaxOverflow*buckets
 }
 
-// Grow doubles the table. Readers and Apply go on meanwhile: Apply waits for a copy of 1/1024 of the
-// table at a time, and once for the swap of the roots. After an error (no segments left, say) the old table serves on.
+// Grow doubles the table. Readers and Apply go on meanwhile: Apply waits for a copy of 1/1024 of the table at
+// a time, and once for the swap of the roots. After an error (no segments left, say) the old table serves on.
 //
 // What a crash leaves: before the root is written, the old table, and the new one's segments as orphans; after,
 // the new table, and the old one's segments as orphans.
@@ -170,9 +170,9 @@ func (ix *Index) recopy(g *growth, bucket uint64) error {
 	}
 }
 
-// copyBucket writes the two new buckets of an old one, with their overflow buckets; with again it
-// gives up what an earlier copy took. It returns how many overflow buckets have to be promised first, 0 when it is done.
-// REQUIRES: stripe locked.
+// copyBucket writes the two new buckets of an old one, with their overflow buckets; with again it gives up
+// what an earlier copy took. It returns how many overflow buckets have to be promised first, 0 when it is
+// done. REQUIRES: stripe locked.
 func (ix *Index) copyBucket(g *growth, bucket uint64, again bool) (need int, err error) {
 	halves := &g.halves
 	halves[0], halves[1] = halves[0][:0], halves[1][:0]

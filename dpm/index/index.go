@@ -24,9 +24,9 @@ type Options struct {
 	Region pmem.Region
 	Layout *format.Layout
 
-	// KeyAt returns the key of the entry that p leads to (also through an indirect-pointer word). The
-	// bytes are looked at before the next call from the same goroutine. It is called with a stripe lock held: it must not block
-	// nor call the index. An error means that the entry is damaged; see Stats.DamagedEntries.
+	// KeyAt returns the key of the entry that p leads to (also through an indirect-pointer word). The bytes
+	// are looked at before the next call from the same goroutine. It is called with a stripe lock held: it
+	// must not block nor call the index. An error means that the entry is damaged; see Stats.DamagedEntries.
 	KeyAt func(p format.Pointer) ([]byte, error)
 	// Alloc hands out a segment, durably, of kind SegmentIndex or SegmentOverflow for the table named. It
 	// must not wait for merging or compaction to free one: both may be waiting for the index.
@@ -39,8 +39,9 @@ type Options struct {
 
 	// BucketsLog2 is the size of a new index. Default: one segment of buckets. At least StripesLog2.
 	BucketsLog2 uint32
-	// MaxLoad is the share of main-bucket slots above which ShouldGrow says yes. Default 0.6: there about
-	// one bucket in ten has an overflow bucket; a lower load costs memory (64 bytes a bucket), a higher one round trips.
+	// MaxLoad is the share of main-bucket slots above which ShouldGrow says yes. Default 0.6: there about one
+	// bucket in ten has an overflow bucket; a lower load costs memory (64 bytes a bucket), a higher one round
+	// trips.
 	MaxLoad float64
 	// MaxOverflow is the number of overflow buckets per main bucket above which ShouldGrow says yes. Default 0.25.
 	MaxOverflow float64

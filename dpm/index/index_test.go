@@ -226,7 +226,8 @@ func applyToModel(t testing.TB, model map[string]format.Pointer, batch []Mutatio
 		case r.Outcome == 0:
 			t.Fatalf("mutation %d of %q has no outcome", i, key)
 		case m.Conditional && (r.Outcome == Refused) != (model[key] != m.If):
-			// Conditional and other mutations of one key in one batch may be judged around those overtaken; the pointer decides.
+			// Conditional and other mutations of one key in one batch may be judged around those overtaken;
+			// the pointer decides.
 			if model[key] == m.If || before[key] == m.If {
 				t.Fatalf("mutation %d of %q: %v with pointer %v, condition %v", i, key, r.Outcome, model[key], m.If)
 			}

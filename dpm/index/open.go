@@ -8,8 +8,9 @@ import (
 	"github.com/dinomo-kv/dinomo/dpm/format"
 )
 
-// Open reads the index of a pool; it writes nothing. visit, unless nil, is called with every occupied slot: live bytes
-// are counted in the same walk. A damaged index is refused with an error that names the address and wraps format.ErrDamaged.
+// Open reads the index of a pool; it writes nothing. visit, unless nil, is called with every occupied slot:
+// live bytes are counted in the same walk. A damaged index is refused with an error that names the address
+// and wraps format.ErrDamaged.
 func Open(o Options, visit func(hash uint64, p format.Pointer)) (*Index, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
@@ -134,8 +135,9 @@ func (ix *Index) walkChain(t *Table, bucket uint64, fn func(offset uint64, b *fo
 	return fmt.Errorf("%w: more than %d buckets from %#x on", ErrChain, MaxChain, first)
 }
 
-// Scan calls fn with every occupied slot of the current table, in no order, until it returns false. Changes made
-// meanwhile may or may not show; it is repeated from the start, with restart called first, when the table is replaced.
+// Scan calls fn with every occupied slot of the current table, in no order, until it returns false. Changes
+// made meanwhile may or may not show; it is repeated from the start, with restart called first, when the
+// table is replaced.
 func (ix *Index) Scan(restart func(), fn func(hash uint64, p format.Pointer) bool) error {
 	for {
 		err := ix.scanTable(ix.live.Load().Table, fn)
@@ -173,8 +175,9 @@ func (ix *Index) scanTable(t *Table, fn func(uint64, format.Pointer) bool) error
 // one that was replaced, when the DPM stopped.
 func (ix *Index) Orphans() []format.SegmentID { return slices.Clone(ix.orphans) }
 
-// MarkOrphans marks the buckets in orphaned extents as moved, for readers that outlived the DPM and still hold an
-// old root, and erases that root. It is to be called before anything else is changed; the orphans may be freed after it and a fence.
+// MarkOrphans marks the buckets in orphaned extents as moved, for readers that outlived the DPM and still
+// hold an old root, and erases that root. It is to be called before anything else is changed; the orphans may
+// be freed after it and a fence.
 func (ix *Index) MarkOrphans() {
 	l := ix.o.Layout
 	ix.eraseRoot(1 - ix.live.Load().which)

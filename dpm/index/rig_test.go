@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/dinomo-kv/dinomo/dpm/format"
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
+	"github.com/dinomo-kv/dinomo/internal/random"
 )
 
 var errTestFull = errors.New("no free segment")
@@ -200,11 +200,12 @@ func must(t testing.TB, err error) {
 // crowdedHash sends all keys to few buckets (those that share a bucket still do after some doublings), and
 // about one in eight keys to the same full hash as another.
 func crowdedHash(buckets int) func([]byte) uint64 {
-	rng := rand.New(rand.NewPCG(1, 2))
+	rng := random.New(1)
 	homes := make([][]uint64, buckets)
 	for full := 0; full < buckets; {
 		h := rng.Uint64()
-		// A bucket of the 2^13-bucket table, so that chains stay long through three doublings; twins of neighbours split early.
+		// A bucket of the 2^13-bucket table, so that chains stay long through three doublings; twins of
+		// neighbours split early.
 		b := format.BucketNumber(h, 13)
 		home := int(b % 4096)
 		if home >= 2*buckets || home%2 == 1 && rng.IntN(3) > 0 {

@@ -114,8 +114,9 @@ func (t *Table) Probe(bucket *[format.BucketBytes]byte, offset, hash uint64, p *
 	return nil
 }
 
-// refuse says why a bucket is not of this table. A header that fails its check may be damage, or an extent that is log by now:
-// only a reader with the current root can tell, so the caller refreshes the root once and then believes it.
+// refuse says why a bucket is not of this table. A header that fails its check may be damage, or an extent
+// that is log by now: only a reader with the current root can tell, so the caller refreshes the root once and
+// then believes it.
 func (t *Table) refuse(offset, header uint64) error {
 	if _, _, ok := format.OpenBucketHeader(header); ok {
 		return ErrMoved

@@ -168,7 +168,8 @@ func (f *File) mapFile(bytes uint64) error {
 	mem, err := unix.Mmap(int(f.file.Fd()), 0, int(bytes), protection, flags)
 	if err != nil {
 		if f.durability == DAX && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)) {
-			return fmt.Errorf("%w: %s is not on a file system mounted with -o dax over persistent memory (MAP_SYNC: %w); use fsync", ErrNoDAX, f.path, err)
+			return fmt.Errorf("%w: %s is not on a file system mounted with -o dax over persistent memory (MAP_SYNC: %w); use fsync",
+				ErrNoDAX, f.path, err)
 		}
 		return fmt.Errorf("map %d bytes of %s: %w", bytes, f.path, err)
 	}

@@ -271,3 +271,32 @@ func child(spec string) {
 	fmt.Println("child:", err)
 	select {}
 }
+
+// BenchmarkFence shows how concurrent fences share a write-back: fences a second, and fences per commit.
+func BenchmarkFence(b *testing.B) {
+	for _, waiters := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("fsync/waiters=%d", waiters), func(b *testing.B) {
+			f, err := Create(1<<20, Options{Path: filepath.Join(b.TempDir(), "pool"), Durability: Fsync})
+			must(b, err)
+			defer f.Close()
+			var group sync.WaitGroup
+			for w := range waiters {
+				group.Go(func() {
+					for i := range b.N {
+						at := uint64(w)*4096 + uint64(i)%512*8
+						f.Store64(at, uint64(i))
+						f.Flush(at, 8)
+						if err := f.Fence(); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			group.Wait()
+			m := f.Metrics()
+			b.ReportMetric(float64(m.Fences)/b.Elapsed().Seconds(), "fences/s")
+			b.ReportMetric(float64(m.Fences)/float64(m.Commits), "fences/commit")
+		})
+	}
+}

@@ -91,10 +91,10 @@ func (m *mapping) Write(offset uint64, src []byte) {
 	copyWords(m.rangeOf(offset, uint64(len(src))), src, offset)
 }
 
-// copyWords copies src to dst, of which one lies in a region at offset (which has the same
-// alignment as its address). Words of the region that the range covers do not tear: the runtime's memmove moves no less
-// than a word at a time when both ends are equally aligned and the length is a multiple of 8, but for
-// any other length or alignment it uses overlapping unaligned moves, so those are split off.
+// copyWords copies src to dst, of which one lies in a region at offset (which has the same alignment as its
+// address). Words of the region that the range covers do not tear: the runtime's memmove moves no less than a
+// word at a time when both ends are equally aligned and the length is a multiple of 8, but for any other
+// length or alignment it uses overlapping unaligned moves, so those are split off.
 func copyWords(dst, src []byte, offset uint64) {
 	head := int(-offset % wordBytes)
 	if len(dst) < head+wordBytes {
