@@ -997,8 +997,11 @@ type KnStatistics struct {
 	// Sums of service times, to divide by reads and by writes + deletes.
 	ReadLatencySumNanoseconds  uint64 `protobuf:"varint,32,opt,name=read_latency_sum_nanoseconds,json=readLatencySumNanoseconds,proto3" json:"read_latency_sum_nanoseconds,omitempty"`
 	WriteLatencySumNanoseconds uint64 `protobuf:"varint,33,opt,name=write_latency_sum_nanoseconds,json=writeLatencySumNanoseconds,proto3" json:"write_latency_sum_nanoseconds,omitempty"`
-	CacheBytesUsed             uint64 `protobuf:"varint,40,opt,name=cache_bytes_used,json=cacheBytesUsed,proto3" json:"cache_bytes_used,omitempty"`
-	CacheBytesBudget           uint64 `protobuf:"varint,41,opt,name=cache_bytes_budget,json=cacheBytesBudget,proto3" json:"cache_bytes_budget,omitempty"`
+	// How many tuples took how long, from their batch's arrival to its answers: the counts of internal/latency's Buckets,
+	// trailing zeros left out.
+	LatencyBuckets   []uint64 `protobuf:"varint,34,rep,packed,name=latency_buckets,json=latencyBuckets,proto3" json:"latency_buckets,omitempty"`
+	CacheBytesUsed   uint64   `protobuf:"varint,40,opt,name=cache_bytes_used,json=cacheBytesUsed,proto3" json:"cache_bytes_used,omitempty"`
+	CacheBytesBudget uint64   `protobuf:"varint,41,opt,name=cache_bytes_budget,json=cacheBytesBudget,proto3" json:"cache_bytes_budget,omitempty"`
 	// Cached values that became shortcuts, and shortcuts that became values.
 	CacheDemotions   uint64 `protobuf:"varint,42,opt,name=cache_demotions,json=cacheDemotions,proto3" json:"cache_demotions,omitempty"`
 	CachePromotions  uint64 `protobuf:"varint,43,opt,name=cache_promotions,json=cachePromotions,proto3" json:"cache_promotions,omitempty"`
@@ -1225,6 +1228,13 @@ func (x *KnStatistics) GetWriteLatencySumNanoseconds() uint64 {
 		return x.WriteLatencySumNanoseconds
 	}
 	return 0
+}
+
+func (x *KnStatistics) GetLatencyBuckets() []uint64 {
+	if x != nil {
+		return x.LatencyBuckets
+	}
+	return nil
 }
 
 func (x *KnStatistics) GetCacheBytesUsed() uint64 {
@@ -2193,8 +2203,10 @@ type RankState struct {
 	UnmergedSegments           uint64 `protobuf:"varint,11,opt,name=unmerged_segments,json=unmergedSegments,proto3" json:"unmerged_segments,omitempty"`
 	UnmergedBytes              uint64 `protobuf:"varint,12,opt,name=unmerged_bytes,json=unmergedBytes,proto3" json:"unmerged_bytes,omitempty"`
 	Error                      string `protobuf:"bytes,13,opt,name=error,proto3" json:"error,omitempty"`
-	unknownFields              protoimpl.UnknownFields
-	sizeCache                  protoimpl.SizeCache
+	// The process that holds the rank, by its number on its own machine; 0 when it did not say.
+	Process       uint64 `protobuf:"varint,14,opt,name=process,proto3" json:"process,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RankState) Reset() {
@@ -2316,6 +2328,13 @@ func (x *RankState) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *RankState) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
 }
 
 // PoolQuery asks the DPM for a PoolState.
@@ -3455,7 +3474,7 @@ const file_messages_control_proto_rawDesc = "" +
 	"\x05calls\x18\x06 \x01(\x04R\x05calls\"6\n" +
 	"\x06HotKey\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1a\n" +
-	"\baccesses\x18\x02 \x01(\x04R\baccesses\"\x8e\v\n" +
+	"\baccesses\x18\x02 \x01(\x04R\baccesses\"\xb7\v\n" +
 	"\fKnStatistics\x12\x12\n" +
 	"\x04rank\x18\x01 \x01(\rR\x04rank\x12\x16\n" +
 	"\x06thread\x18\x02 \x01(\rR\x06thread\x12\x14\n" +
@@ -3486,7 +3505,8 @@ const file_messages_control_proto_rawDesc = "" +
 	"\x06errors\x18\x1e \x03(\v2 .dinomo.KnStatistics.ErrorsEntryR\x06errors\x12\x1c\n" +
 	"\toccupancy\x18\x1f \x01(\x01R\toccupancy\x12?\n" +
 	"\x1cread_latency_sum_nanoseconds\x18  \x01(\x04R\x19readLatencySumNanoseconds\x12A\n" +
-	"\x1dwrite_latency_sum_nanoseconds\x18! \x01(\x04R\x1awriteLatencySumNanoseconds\x12(\n" +
+	"\x1dwrite_latency_sum_nanoseconds\x18! \x01(\x04R\x1awriteLatencySumNanoseconds\x12'\n" +
+	"\x0flatency_buckets\x18\" \x03(\x04R\x0elatencyBuckets\x12(\n" +
 	"\x10cache_bytes_used\x18( \x01(\x04R\x0ecacheBytesUsed\x12,\n" +
 	"\x12cache_bytes_budget\x18) \x01(\x04R\x10cacheBytesBudget\x12'\n" +
 	"\x0fcache_demotions\x18* \x01(\x04R\x0ecacheDemotions\x12)\n" +
@@ -3599,7 +3619,7 @@ const file_messages_control_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04rank\x18\x03 \x01(\rR\x04rank\x12 \n" +
-	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\"\xbb\x03\n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\"\xd5\x03\n" +
 	"\tRankState\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
@@ -3617,7 +3637,8 @@ const file_messages_control_proto_rawDesc = "" +
 	" \x01(\bR\adrained\x12+\n" +
 	"\x11unmerged_segments\x18\v \x01(\x04R\x10unmergedSegments\x12%\n" +
 	"\x0eunmerged_bytes\x18\f \x01(\x04R\runmergedBytes\x12\x14\n" +
-	"\x05error\x18\r \x01(\tR\x05error\"U\n" +
+	"\x05error\x18\r \x01(\tR\x05error\x12\x18\n" +
+	"\aprocess\x18\x0e \x01(\x04R\aprocess\"U\n" +
 	"\tPoolQuery\x12)\n" +
 	"\x10response_address\x18\x01 \x01(\tR\x0fresponseAddress\x12\x1d\n" +
 	"\n" +
