@@ -47,6 +47,7 @@ type Fake struct {
 		track     bool
 		sites     map[Site]int
 		skip      Site
+		helpers   []string // functions whose callers count as sites
 	}
 }
 

@@ -58,15 +58,26 @@ func (f *Fake) Skip(site Site) {
 	f.mu.track = true
 }
 
+// LookThrough names helpers ("dpm.(*Pool).fence") that only pass Flush or Fence on: their callers are
+// the sites, so that each can be skipped by itself.
+func (f *Fake) LookThrough(helpers ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.helpers = helpers
+}
+
 // skipped records the caller of Flush or Fence and says whether it is to be ignored.
 // REQUIRES: mu held; called directly by Flush or Fence.
 func (f *Fake) skipped(kind SiteKind) bool {
 	if !f.mu.track {
 		return false
 	}
-	var pcs [1]uintptr
-	runtime.Callers(3, pcs[:])
-	frame, _ := runtime.CallersFrames(pcs[:]).Next()
+	var pcs [8]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	frame, more := frames.Next()
+	for more && slices.Contains(f.mu.helpers, path.Base(frame.Function)) {
+		frame, more = frames.Next()
+	}
 	site := Site{Kind: kind, Function: path.Base(frame.Function), Line: frame.Line}
 	f.mu.sites[site]++
 	return site == f.mu.skip
