@@ -1,0 +1,172 @@
+package trigger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/actors/runtime"
+	"github.com/dinomo-kv/dinomo/messages"
+	"github.com/dinomo-kv/dinomo/tools/bench/command"
+)
+
+// learnThreads asks the nodes whose number of threads is not known, and subscribes to the reports of all it asks.
+func (t *Trigger) learnThreads(ctx context.Context) error {
+	if t.options.NoWait && t.options.Threads > 0 {
+		for _, ip := range t.nodes {
+			t.threads[ip] = t.options.Threads
+		}
+		return nil
+	}
+	unknown := map[string]bool{}
+	for _, ip := range t.nodes {
+		if t.threads[ip] == 0 {
+			unknown[ip] = true
+			if err := t.subscribe(ip); err != nil {
+				return fmt.Errorf("ask benchmark node %s: %w", ip, err)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, t.options.Silence/3, ErrSilent)
+	defer cancel()
+	for len(unknown) > 0 {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s; is it running? (benchmark nodes that do not report need no-wait and their number of threads)",
+				context.Cause(ctx), firstOf(unknown))
+		case b := <-t.reports.Batches():
+			for _, frame := range b.Frames {
+				t.takeStatus(unknown, frame)
+			}
+			b.Release()
+		}
+	}
+	return nil
+}
+
+// subscribe asks a node for its status and, from now on, its reports. The answer's request id is the node's IP.
+func (t *Trigger) subscribe(ip string) error {
+	frame, err := messages.Marshal(messages.Envelope("trigger", &messages.StatusQuery{
+		RequestId: ip, Topic: "reports", ResponseAddress: t.reports.Address()}))
+	if err != nil {
+		return err
+	}
+	return t.send(ip, messages.BenchControl, 0, frame)
+}
+
+func (t *Trigger) takeStatus(unknown map[string]bool, frame []byte) {
+	var e messages.ControlEnvelope
+	if err := messages.Unmarshal(frame, &e); err != nil {
+		t.options.Logf("status: %v", err)
+		return
+	}
+	s := e.GetStatusReport()
+	threads := s.GetCounters()["threads"]
+	if !unknown[s.GetRequestId()] || threads < 1 || threads > uint64(t.options.Plan.MaxThreads()) {
+		return
+	}
+	delete(unknown, s.RequestId)
+	t.threads[s.RequestId] = int(threads)
+}
+
+// firstOf returns one of the set's members, always the same one.
+func firstOf(set map[string]bool) string {
+	var all []string
+	for s := range set {
+		all = append(all, s)
+	}
+	return slices.Min(all)
+}
+
+// churn sends a string to the management node's churn socket.
+func (t *Trigger) churn(c messages.Churn) error {
+	if len(t.options.Management) == 0 {
+		return fmt.Errorf("%w: %s needs one; give its IP", ErrNoManagement, c)
+	}
+	return t.send(t.options.Management[0], messages.ManageChurn, 0, []byte(c.String()))
+}
+
+// sendRemove stops the benchmark nodes that were added last.
+func (t *Trigger) sendRemove(ctx context.Context, count int) error {
+	nodes, err := t.benchmarkNodes(ctx)
+	if err != nil {
+		return err
+	}
+	if count > len(nodes) {
+		return fmt.Errorf("REMOVE:%d: there are only %d benchmark nodes", count, len(nodes))
+	}
+	for _, ip := range nodes[len(nodes)-count:] {
+		if err := t.churn(messages.Churn{Action: messages.ChurnRemove, IP: ip, Kind: messages.KindBenchmark}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changeNodes adds or removes benchmark nodes and waits until the management node says that they have come or gone.
+func (t *Trigger) changeNodes(ctx context.Context, c command.Command, by int) error {
+	before, err := t.benchmarkNodes(ctx)
+	if err != nil {
+		return err
+	}
+	if err := t.Send(ctx, c); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*t.options.Silence, fmt.Errorf("%s: the management node has not done it in %v", c, 2*t.options.Silence))
+	defer cancel()
+	for {
+		now, err := t.benchmarkNodes(ctx)
+		if err != nil {
+			return err
+		}
+		if by > 0 && len(now) >= len(before)+by || by < 0 && len(now) <= len(before)+by {
+			t.nodes = now
+			return nil
+		}
+		pause := t.options.Clock.NewTimer(50 * time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// benchmarkNodes asks the management node which benchmark nodes run, and returns their IPs in order.
+func (t *Trigger) benchmarkNodes(ctx context.Context) ([]string, error) {
+	if len(t.options.Management) == 0 {
+		return nil, fmt.Errorf("%w: give its IP", ErrNoManagement)
+	}
+	a, err := t.options.Plan.Address(t.options.Management[0], messages.ManageControl, 0)
+	if err != nil {
+		return nil, err
+	}
+	query, err := messages.Marshal(messages.Envelope("trigger", &messages.StatusQuery{RequestId: "nodes", Topic: "nodes"}))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.options.Silence/3)
+	defer cancel()
+	answer, err := runtime.Request(ctx, a.String(), query, runtime.ReqOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("%w that answers at %s: %w", ErrNoManagement, a, err)
+	}
+	var e messages.ControlEnvelope
+	if err := messages.Unmarshal(answer, &e); err != nil {
+		return nil, fmt.Errorf("answer of the management node: %w", err)
+	}
+	var ips []string
+	for _, n := range e.GetStatusReport().GetNodes() {
+		if _, err := messages.ParseIP(n.GetPrivateIp()); err == nil && n.GetKind() == string(messages.KindBenchmark) && n.GetState() == "running" {
+			ips = append(ips, n.GetPrivateIp())
+		}
+	}
+	slices.SortFunc(ips, func(a, b string) int {
+		x, _ := messages.ParseIP(a)
+		y, _ := messages.ParseIP(b)
+		return x.Compare(y)
+	})
+	return ips, nil
+}
