@@ -1,12 +1,6 @@
 package runtime
 
-import (
-	"errors"
-	"sync"
-	"time"
-
-	"github.com/dinomo-kv/dinomo/internal/clock"
-)
+import "sync"
 
 // chunkBytes is the unit of reading and of queueing. Smaller costs system calls (64 KiB of
 // 64-byte messages is a thousand of them in one call); larger costs cache misses and pins
@@ -88,11 +82,9 @@ func (c *chunk) put() {
 	}
 }
 
-// errBudget: a byteBudget had no room within the time given.
-var errBudget = errors.New("no room in the budget for large frames")
-
-// byteBudget is a counting semaphore over bytes whose waiters can give up. Used for frames
-// that do not fit a chunk, which are rare: it is not a hot path.
+// byteBudget is a counting semaphore over bytes. Used for frames that do not fit a chunk, which
+// are rare: it is not a hot path. Whoever acquires must hold nothing of the same budget: those
+// who hold some and wait for more would wait for each other.
 type byteBudget struct {
 	mu struct {
 		sync.Mutex
@@ -107,23 +99,15 @@ func newByteBudget(bytes int64) *byteBudget {
 	return b
 }
 
-// acquire takes n bytes, waiting until they are free, done is closed (ErrClosed) or the
-// timeout has passed (errBudget).
-func (b *byteBudget) acquire(n int, done <-chan struct{}, timeout time.Duration) error {
-	var timer *clock.Timer
+// acquire takes n bytes, waiting until they are free; ErrClosed when done is closed first.
+func (b *byteBudget) acquire(n int, done <-chan struct{}) error {
 	for {
 		changed := b.tryAcquire(int64(n))
 		if changed == nil {
 			return nil
 		}
-		if timer == nil {
-			timer = clock.Real{}.NewTimer(timeout)
-			defer timer.Stop()
-		}
 		select {
 		case <-changed:
-		case <-timer.C:
-			return errBudget
 		case <-done:
 			return ErrClosed
 		}

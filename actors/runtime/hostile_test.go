@@ -273,34 +273,58 @@ func TestManyHostilePeersCostBoundedMemory(t *testing.T) {
 }
 
 // TestLargeFramesShareABudget: peers that each start a huge frame cannot have more than the
-// budget together; who comes too late is closed, small frames are not concerned.
+// budget together. Who stops in the middle is thrown out in favour of who waits; good peers'
+// frames all arrive; small frames are not concerned.
 func TestLargeFramesShareABudget(t *testing.T) {
-	pull := newPull(t, PullOptions{MaxFrameBytes: 2 << 20, LargeFrameBytes: 3 << 20, StallTimeout: 300 * time.Millisecond})
+	pull := newPull(t, PullOptions{MaxFrameBytes: 2 << 20, LargeFrameBytes: 3 << 20, StallTimeout: time.Second})
 	wire := appendFrame(nil, 0, make([]byte, 2<<20))
-	for range 4 {
-		rawPush(t, pull.Address()).conn.Write(wire[:1500<<10])
+	for range 2 {
+		go rawPush(t, pull.Address()).conn.Write(wire[:1500<<10])
 	}
+	free := func() int64 {
+		pull.large.mu.Lock()
+		defer pull.large.mu.Unlock()
+		return pull.large.mu.free
+	}
+	eventually(t, "the budget is taken", func() bool { return free() < 2<<20 })
 	unaffected(t, pull)
-	eventually(t, "all four are thrown out", func() bool { return pull.Metrics().ConnectionsStalled == 4 })
-	pull.large.mu.Lock()
-	free := pull.large.mu.free
-	pull.large.mu.Unlock()
-	if free != 3<<20 {
-		t.Errorf("%d bytes of the budget are free, want all", free)
-	}
-	// Large frames of good peers wait for each other.
+	// More good frames than fit at once, from peers of their own, and of one.
 	r := &receiver{tb: t, pull: pull}
-	for range 4 {
+	const peers, frames = 6, 3
+	for p := range peers {
 		push := newPush(t, pull.Address(), PushOptions{})
-		if err := push.Send(make([]byte, 1<<20)); err != nil {
-			t.Fatal(err)
+		for f := range frames {
+			if err := push.Send(pattern(p, 1<<20+f)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for range 4 {
-		if n := len(r.next()); n != 1<<20 {
-			t.Fatalf("%d bytes", n)
+	next := map[uint64]int{}
+	for range peers * frames {
+		got := r.next()
+		p := binary.LittleEndian.Uint64(got)
+		if !bytes.Equal(got, pattern(int(p), 1<<20+next[p])) {
+			t.Fatalf("peer %d: frame %d came as %d bytes", p, next[p], len(got))
 		}
+		next[p]++
 	}
+	eventually(t, "both are thrown out", func() bool { return pull.Metrics().ConnectionsStalled == 2 })
+	eventually(t, "the budget is whole", func() bool { return free() == 3<<20 })
+}
+
+// TestLargeFrameThatTrickles: sending a byte now and then does not hold the budget for ever.
+func TestLargeFrameThatTrickles(t *testing.T) {
+	pull := newPull(t, PullOptions{StallTimeout: 300 * time.Millisecond})
+	p := rawPush(t, pull.Address())
+	wire := appendFrame(nil, 0, make([]byte, 200<<10))
+	p.write(wire[:100<<10])
+	for i := 100 << 10; i < len(wire); i++ {
+		if _, err := p.conn.Write(wire[i : i+1]); err != nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	eventually(t, "it is thrown out", func() bool { return pull.Metrics().ConnectionsStalled == 1 })
 }
 
 // TestPeersThatReadNothing: a server answers peers that never read. Its queues stay within

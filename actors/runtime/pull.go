@@ -42,11 +42,13 @@ type PullOptions struct {
 	// ignored, Batches returns Into, and Close does not close it.
 	Into chan *Batch
 	// LargeFrameBytes is the memory that all frames above 64 KiB share while they arrive and
-	// until they are released (default 256 MiB). A connection that needs more waits up to
-	// StallTimeout and is closed then.
+	// until they are released (default 256 MiB). A frame has its whole size set aside once 64
+	// KiB of it are there; when there is no room its connection waits, and TCP with it.
 	LargeFrameBytes int64
-	// StallTimeout closes a peer that stops in the middle of a frame (default 30 s). Between
-	// frames a peer may be silent for as long as it likes, unless IdleTimeout says otherwise.
+	// StallTimeout closes a peer that stops in the middle of a frame (default 30 s), and one
+	// whose large frame takes longer than that plus a second for each MiB: it holds memory
+	// that others wait for. Between frames a peer may be silent for as long as it likes,
+	// unless IdleTimeout says otherwise.
 	StallTimeout time.Duration
 	// IdleTimeout closes a peer that sends nothing for so long (default 0: never). ZeroMQ
 	// peers connect again by themselves.
@@ -101,7 +103,7 @@ type PullMetrics struct {
 	HandshakesFailed    int64 // silent, incompatible or foreign peers
 	ProtocolViolations  int64 // connections closed for bytes that are not ZMTP, oversized frames apart
 	FramesOversized     int64 // connections closed for announcing more than MaxFrameBytes
-	ConnectionsStalled  int64 // connections closed in the middle of a frame: StallTimeout or LargeFrameBytes
+	ConnectionsStalled  int64 // connections closed in the middle of a frame by StallTimeout
 	ConnectionsIdle     int64 // connections closed by IdleTimeout
 	MultiFrameDropped   int64 // messages of several frames, none of which was delivered
 	Pings               int64 // heartbeats answered

@@ -32,7 +32,8 @@ type pullConn struct {
 	have  int
 	small []byte
 
-	large int // bytes of the large frame with its header; 0 when there is none
+	large   int       // bytes of the large frame with its header; 0 when there is none
+	largeBy time.Time // when the large frame must be there
 
 	readErr     error // of the last readOnce
 	deadline    bool  // the socket has a read deadline
@@ -127,17 +128,22 @@ func (c *pullConn) park() {
 	if c.midFrame() {
 		timeout = c.pull.options.StallTimeout
 	}
-	if timeout > 0 {
-		c.deadline = true
-		_ = c.tcp.SetReadDeadline(clock.Real{}.Now().Add(timeout))
+	if timeout == 0 {
+		return
 	}
+	deadline := clock.Real{}.Now().Add(timeout)
+	if c.large > 0 && deadline.After(c.largeBy) {
+		deadline = c.largeBy
+	}
+	c.deadline = true
+	_ = c.tcp.SetReadDeadline(deadline)
 }
 
 func (c *pullConn) midFrame() bool { return c.have > 0 || len(c.small) > 0 }
 
 func (c *pullConn) dropChunk() {
-	if size := len(c.chunk.data); size > chunkBytes {
-		c.pull.large.release(size)
+	if c.large > 0 {
+		c.pull.large.release(largeBytes(c.large))
 	}
 	c.chunk.put()
 	c.chunk, c.have, c.large = nil, 0, 0
@@ -184,7 +190,7 @@ func (c *pullConn) readFailed(err error) error {
 	}
 	if c.midFrame() {
 		c.pull.counters.stalled.Add(1)
-		return fmt.Errorf("silent in the middle of a frame for %v", c.pull.options.StallTimeout)
+		return fmt.Errorf("stopped in the middle of a frame, or sent it too slowly")
 	}
 	c.pull.counters.idle.Add(1)
 	return fmt.Errorf("idle for %v", c.pull.options.IdleTimeout)
@@ -196,8 +202,6 @@ func (c *pullConn) sliceFailed(err error) error {
 		return nil
 	case errors.Is(err, ErrFrameTooLarge):
 		c.pull.counters.oversized.Add(1)
-	case errors.Is(err, errBudget):
-		c.pull.counters.stalled.Add(1)
 	case errors.Is(err, ErrProtocol):
 		c.pull.counters.violations.Add(1)
 	}

@@ -3,13 +3,17 @@ package runtime
 import (
 	"fmt"
 	"syscall"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
 // slice takes the complete frames out of what was read and delivers them. It returns true
 // when it stopped early and must be called again before the next read.
 func (c *pullConn) slice() (more bool, err error) {
 	if c.large > 0 && c.have < c.large {
-		return false, c.growLarge()
+		c.growLarge()
+		return false, nil
 	}
 	batch := batchPool.Get().(*Batch)
 	data, offset := c.chunk.data[:c.have], 0
@@ -95,37 +99,32 @@ func (c *pullConn) frame(batch *Batch, h frameHeader, body []byte) error {
 	return nil
 }
 
-// beginLarge moves a frame that has filled a chunk to a larger one. The buffer grows as bytes
-// arrive: an announcement alone costs nothing.
+// largeFrameRate is how many bytes a second of a large frame must arrive at least.
+const largeFrameRate = 1 << 20
+
+// beginLarge moves a frame that has filled a chunk to a larger one. Its whole size is set aside
+// in the budget now, since frames that each hold a part and wait for more would never end; the
+// memory itself grows as bytes arrive, so that an announcement alone costs nothing.
 func (c *pullConn) beginLarge(h frameHeader) error {
-	c.large = h.total()
-	return c.resize()
-}
-
-// growLarge doubles a large frame's buffer when it is full.
-func (c *pullConn) growLarge() error {
-	if c.have < len(c.chunk.data) {
-		return nil
-	}
-	return c.resize()
-}
-
-// resize moves a large frame to a chunk of twice the size, or of what it needs. While it copies
-// it has both, and is charged for the new one only.
-func (c *pullConn) resize() error {
-	size := largeBytes(min(2*len(c.chunk.data), c.large))
-	charge := size
-	if had := len(c.chunk.data); had > chunkBytes {
-		charge -= had
-	}
-	if err := c.pull.large.acquire(charge, c.pull.listener.done, c.pull.options.StallTimeout); err != nil {
+	if err := c.pull.large.acquire(largeBytes(h.total()), c.pull.listener.done); err != nil {
 		return err
 	}
-	bigger := getLarge(size)
+	c.large = h.total()
+	c.largeBy = clock.Real{}.Now().Add(c.pull.options.StallTimeout + time.Duration(c.large)*time.Second/largeFrameRate)
+	c.growLarge()
+	return nil
+}
+
+// growLarge moves a large frame that has filled its chunk to one of twice the size, or of what
+// it needs in the end, which is what was set aside.
+func (c *pullConn) growLarge() {
+	if c.have < len(c.chunk.data) {
+		return
+	}
+	bigger := getLarge(min(2*len(c.chunk.data), c.large))
 	copy(bigger.data, c.chunk.data[:c.have])
 	c.chunk.put()
 	c.chunk = bigger
-	return nil
 }
 
 // command answers PING and passes over everything else that has the form of a command.

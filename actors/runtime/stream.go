@@ -91,27 +91,42 @@ func (s *stream) header(maxBody int) (frameHeader, error) {
 	}
 }
 
-// body reads n bytes into memory that grows as they arrive.
+// body reads n bytes into memory that grows as they arrive. Once a chunk of it is there, the
+// rest is set aside in the budget.
 func (s *stream) body(n int) ([]byte, error) {
 	b := make([]byte, 0, min(n, chunkBytes))
 	for {
 		had := len(b)
-		b = b[:min(n, cap(b))]
+		b = b[:cap(b)]
 		if _, err := io.ReadFull(s.in, b[had:]); err != nil {
 			return nil, unexpected(err, true)
 		}
 		if len(b) == n {
 			return b, nil
 		}
-		size := min(n, 2*cap(b))
-		if s.budget != nil {
-			if err := s.budget.acquire(size-cap(b), s.done, s.timeout); err != nil {
+		if had == 0 {
+			if err := s.setAside(n - chunkBytes); err != nil {
 				return nil, err
 			}
-			s.borrowed += size - cap(b)
 		}
-		b = append(make([]byte, 0, size), b...)
+		b = append(make([]byte, 0, min(n, 2*cap(b))), b...)
 	}
+}
+
+// setAside takes n bytes of the budget for the message that is being read. A message has one
+// body worth speaking of; for a second large frame, what the first one has is given back first
+// rather than held while waiting.
+func (s *stream) setAside(n int) error {
+	if s.budget == nil {
+		return nil
+	}
+	want := s.borrowed + n
+	s.settle()
+	if err := s.budget.acquire(want, s.done); err != nil {
+		return err
+	}
+	s.borrowed = want
+	return s.tcp.SetReadDeadline(clock.Real{}.Now().Add(s.timeout))
 }
 
 // settle gives back what the last message borrowed.
