@@ -37,10 +37,10 @@ func (e *Engine) Counters() Counters { return e.counters }
 // CacheStats returns the cache's figures.
 func (e *Engine) CacheStats() dac.Stats { return e.cache.Stats() }
 
-// AppendCounters returns the log's figures; zero while the pool is away.
+// AppendCounters returns the log's figures.
 func (e *Engine) AppendCounters() remote.AppendCounters {
 	if !e.link.up() {
-		return remote.AppendCounters{}
+		return e.link.wrote
 	}
 	return e.link.thread.Appender.Counters()
 }

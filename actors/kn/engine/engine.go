@@ -150,3 +150,12 @@ func (e *Engine) Result(i int) Result {
 	}
 	return Result{Lattice: o.after.kind, Value: o.after.value}
 }
+
+// Stored returns what a key holds after a put of the batch that succeeded; ok is false after any other operation.
+func (e *Engine) Stored(i int) (t lattice.Type, value []byte, ok bool) {
+	o := &e.ops[i]
+	if o.kind != opPut || o.code != messages.AnnaError_NO_ERROR || !o.after.found {
+		return 0, nil, false
+	}
+	return o.after.kind, o.after.value, true
+}

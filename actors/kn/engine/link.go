@@ -22,6 +22,7 @@ type link struct {
 	asked  time.Time // when the pool was last asked how far the log is merged
 	unsure []unsure  // writes whose commit's outcome is unknown
 	spent  fabric.Counters
+	wrote  remote.AppendCounters // as of when the pool went away
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -106,6 +107,7 @@ func (e *Engine) away(why error) {
 
 // spend keeps the counts of a queue pair that is about to be replaced.
 func (l *link) spend() {
+	l.wrote = l.thread.Appender.Counters()
 	if qp := l.thread.QP(); qp != nil {
 		addCounters(&l.spent, qp.Counters())
 	}

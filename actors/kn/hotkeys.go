@@ -1,0 +1,107 @@
+package kn
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/dinomo-kv/dinomo/internal/random"
+)
+
+// hotKeys counts the accesses of the most accessed keys in bounded memory: space-saving counters (Metwally et al.,
+// 2005) fed with a random eighth of the accesses, so that counting costs a few nanoseconds a key. A key
+// that takes more than 1/hotCounters of the accesses is always there; counts are too high by at most that share.
+type hotKeys struct {
+	rng      *rand.Rand
+	skip     int // accesses until the next one that counts
+	counters []hotCounter
+	byHash   map[uint64]int32
+}
+
+// hotCounter is one key's. Keys with equal hashes count as one.
+type hotCounter struct {
+	hash  uint64
+	key   []byte
+	count uint64
+	bytes uint32 // size of the value when it was last seen
+}
+
+const (
+	hotCounters = 512
+	hotSampling = 8
+)
+
+func newHotKeys(seed uint64) *hotKeys {
+	return &hotKeys{rng: random.New(seed), counters: make([]hotCounter, 0, hotCounters), byHash: make(map[uint64]int32, hotCounters)}
+}
+
+// add counts one access. It allocates nothing once its counters have been used.
+func (h *hotKeys) add(key []byte, hash uint64, valueBytes int) {
+	if h.skip > 0 {
+		h.skip--
+		return
+	}
+	h.skip = h.rng.IntN(2*hotSampling - 1) // on average every eighth
+	h.count(key, hash, valueBytes)
+}
+
+func (h *hotKeys) count(key []byte, hash uint64, valueBytes int) {
+	i, ok := h.byHash[hash]
+	if !ok {
+		i = h.victim()
+		c := &h.counters[i]
+		if c.count > 0 {
+			delete(h.byHash, c.hash)
+		}
+		h.byHash[hash] = i
+		c.hash, c.key, c.bytes = hash, append(c.key[:0], key...), 0
+	}
+	c := &h.counters[i]
+	c.count++
+	if valueBytes > 0 {
+		c.bytes = uint32(valueBytes)
+	}
+}
+
+// victim returns a free counter, or the one with the least count, which the new key inherits.
+func (h *hotKeys) victim() int32 {
+	if n := len(h.counters); n < hotCounters {
+		h.counters = h.counters[:n+1] // its key's memory may be there from before a reset
+		return int32(n)
+	}
+	least := 0
+	for i := range h.counters {
+		if h.counters[i].count < h.counters[least].count {
+			least = i
+		}
+	}
+	return int32(least)
+}
+
+// hotKey is a key with its estimated accesses.
+type hotKey struct {
+	key      []byte
+	accesses uint64
+	bytes    uint32
+}
+
+// top returns copies of the most accessed keys, the most accessed first.
+func (h *hotKeys) top(n int) []hotKey {
+	all := make([]hotKey, 0, len(h.counters))
+	for _, c := range h.counters {
+		all = append(all, hotKey{key: slices.Clone(c.key), accesses: c.count * hotSampling, bytes: c.bytes})
+	}
+	slices.SortFunc(all, func(a, b hotKey) int {
+		return cmp.Or(cmp.Compare(b.accesses, a.accesses), slices.Compare(a.key, b.key))
+	})
+	return all[:min(n, len(all))]
+}
+
+// reset forgets all counts and keeps the memory.
+func (h *hotKeys) reset() {
+	for i := range h.counters {
+		h.counters[i].count = 0
+	}
+	h.counters = h.counters[:0]
+	clear(h.byHash)
+}

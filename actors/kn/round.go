@@ -1,0 +1,389 @@
+package kn
+
+import (
+	"errors"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/actors/runtime"
+	"github.com/dinomo-kv/dinomo/dac"
+	"github.com/dinomo-kv/dinomo/hashring"
+	"github.com/dinomo-kv/dinomo/messages"
+	"github.com/dinomo-kv/dinomo/messages/lattice"
+)
+
+// round is the batch that a thread is serving: frames as they came, and the requests that need the engine's Run.
+type round struct {
+	batches []*runtime.Batch
+	gossip  [][]byte // frames of puts that nobody answers
+
+	pending []pending
+	slots   []slot // of all pending requests, one a tuple
+	writes  int
+	keys    keyArena
+	answer  *messages.KeyResponse // reused for every answer
+	owners  []hashring.Owner      // room to work in
+
+	reads, mutations uint64 // tuples of the round, for the latency sums
+}
+
+// pending is a request that is answered after the batch has run.
+type pending struct {
+	request *messages.KeyRequest
+	first   int // of its slots; it has as many as tuples
+	mute    bool
+}
+
+// slot is what becomes of one tuple.
+type slot struct {
+	op         int                // the engine's operation, -1 if there is none
+	code       messages.AnnaError // without an operation
+	lattice    lattice.Type
+	value      []byte // without an operation
+	key        []byte // set where the answer needs the key's owners
+	hash       uint64
+	invalidate bool
+}
+
+// noOp is the operation of a tuple that needs none.
+const noOp = -1
+
+// keyArena turns keys, which are strings in messages, into bytes that live as long as the round.
+type keyArena struct{ block []byte }
+
+func (a *keyArena) add(key string) []byte {
+	start := len(a.block)
+	if start+len(key) > cap(a.block) { // earlier keys live on in the old block
+		a.block, start = make([]byte, 0, max(64<<10, len(key))), 0
+	}
+	a.block = append(a.block, key...)
+	return a.block[start:len(a.block):len(a.block)]
+}
+
+// undo takes the key added last back.
+func (a *keyArena) undo(key []byte) { a.block = a.block[:len(a.block)-len(key)] }
+
+// serve answers everything that has been collected.
+func (t *thread) serve(now time.Time) {
+	r := &t.round
+	serving := t.lease.heldAt(now) // now was taken after the requests had arrived
+	t.engine.Begin(now)
+	for _, b := range r.batches {
+		for _, frame := range b.Frames {
+			t.receive(frame, serving)
+		}
+	}
+	held := t.holding.released
+	t.holding.released = nil
+	for _, frame := range held {
+		t.receive(frame, serving)
+	}
+	for _, frame := range r.gossip {
+		t.receiveGossip(frame, serving)
+	}
+	if len(r.pending) > 0 {
+		t.engine.Run()
+		lapsed := r.writes > 0 && !t.lease.heldAt(t.o.Clock.Now())
+		for i := range r.pending {
+			t.finish(&r.pending[i], lapsed)
+		}
+	}
+	t.peers.FlushDirty()
+	for i, b := range r.batches {
+		b.Release()
+		r.batches[i] = nil
+	}
+	t.report.served(r, now, t.o.Clock.Now())
+	r.reset()
+}
+
+func (r *round) reset() {
+	clear(r.pending)
+	clear(r.slots)
+	clear(r.gossip)
+	r.batches, r.gossip, r.pending, r.slots = r.batches[:0], r.gossip[:0], r.pending[:0], r.slots[:0]
+	r.keys.block = r.keys.block[:0]
+	r.writes, r.reads, r.mutations = 0, 0, 0
+}
+
+// receive takes one request: it is answered, refused, held back, or left pending.
+func (t *thread) receive(frame []byte, serving bool) {
+	request, err := t.codec.DecodeKeyRequest(frame)
+	if request == nil {
+		t.report.malformed++
+		return
+	}
+	t.report.requests++
+	switch {
+	case err != nil:
+		t.refuse(request, err)
+	case !serving:
+		t.refuseUnleased(request)
+	case len(t.holding.releases) > 0 && t.mustHold(request):
+		if t.holding.keep(frame, t.o) {
+			messages.ReleaseKeyRequest(request)
+			return
+		}
+		t.refuse(request, messages.ErrOverloaded)
+	case request.Type.IsGet():
+		if t.get(request) {
+			break
+		}
+		return
+	default:
+		t.write(request)
+		return
+	}
+	messages.ReleaseKeyRequest(request)
+}
+
+// mustHold says whether a key of the request is moving.
+func (t *thread) mustHold(request *messages.KeyRequest) bool {
+	for _, tuple := range request.Tuples {
+		if messages.IsMetadataKey(tuple.Key) {
+			continue
+		}
+		key := t.round.keys.add(tuple.Key)
+		hash := hashring.KeyHash(key)
+		held := t.view.serves(key, hash, t.self, t.number) && t.holding.has(key, hash)
+		t.round.keys.undo(key)
+		if held {
+			return true
+		}
+	}
+	return false
+}
+
+// get answers a request whose keys are all cached or refused, and says so; otherwise it leaves the request pending.
+func (t *thread) get(request *messages.KeyRequest) (answered bool) {
+	r := &t.round
+	answer := r.answer
+	answer.Type, answer.ResponseId = request.Type, request.RequestId
+	r.reads += uint64(len(request.Tuples))
+	for i, tuple := range request.Tuples {
+		out := answer.AddTuple()
+		out.Key = tuple.Key
+		s := slot{op: noOp, code: tuple.Error}
+		var probed dac.Result
+		hit := false
+		if s.code == messages.AnnaError_NO_ERROR {
+			probed, hit = t.probe(tuple, &s)
+		}
+		switch {
+		case hit:
+			out.LatticeType, out.Payload, out.Invalidate = messages.LatticeType(probed.Meta), probed.Value, s.invalidate
+		case s.key != nil && s.code == messages.AnnaError_NO_ERROR: // ours, and not cached
+			t.postpone(request, i, s, probed)
+			return false
+		default:
+			t.fill(out, &s)
+		}
+	}
+	t.send(request.ResponseAddress, answer)
+	t.clearAnswer()
+	return true
+}
+
+// probe looks one tuple's key up. The key is in s.key when it is ours and has to be read, or when it is not and the answer
+// names the owners.
+func (t *thread) probe(tuple *messages.KeyTuple, s *slot) (probed dac.Result, hit bool) {
+	if messages.IsMetadataKey(tuple.Key) {
+		t.metadata(tuple, s)
+		return probed, false
+	}
+	r := &t.round
+	key := r.keys.add(tuple.Key)
+	hash := hashring.KeyHash(key)
+	if !t.view.serves(key, hash, t.self, t.number) {
+		s.code, s.key, s.hash = messages.AnnaError_WRONG_THREAD, key, hash
+		return probed, false
+	}
+	s.invalidate = tuple.AddressCacheSize > 0 && int(tuple.AddressCacheSize) != t.view.owners(key, hash, r.owners)
+	probed, hit = t.engine.Probe(key, hash)
+	t.report.hot.add(key, hash, len(probed.Value))
+	if hit {
+		r.keys.undo(key)
+		return probed, true
+	}
+	s.key, s.hash = key, hash
+	return probed, false
+}
+
+// postpone leaves a get request pending from its i-th tuple on, whose slot is s: what the answer has so far is copied.
+func (t *thread) postpone(request *messages.KeyRequest, i int, s slot, probed dac.Result) {
+	r := &t.round
+	p := pending{request: request, first: len(r.slots)}
+	for j, out := range r.answer.Tuples[:i] {
+		r.slots = append(r.slots, t.transfer(request.Tuples[j], out))
+	}
+	t.clearAnswer()
+	s.op = t.engine.AddGet(s.key, s.hash, probed)
+	r.slots = append(r.slots, s)
+	for _, tuple := range request.Tuples[i+1:] {
+		s := slot{op: noOp, code: tuple.Error}
+		if s.code == messages.AnnaError_NO_ERROR {
+			switch probed, hit := t.probe(tuple, &s); {
+			case hit:
+				key := r.keys.add(tuple.Key)
+				s.op = t.engine.AddHit(key, hashring.KeyHash(key), probed)
+			case s.key != nil && s.code == messages.AnnaError_NO_ERROR:
+				s.op = t.engine.AddGet(s.key, s.hash, probed)
+			}
+		}
+		r.slots = append(r.slots, s)
+	}
+	r.pending = append(r.pending, p)
+}
+
+// transfer turns a tuple that was answered from the cache into a slot.
+func (t *thread) transfer(tuple, out *messages.KeyTuple) slot {
+	s := slot{op: noOp, code: out.Error, invalidate: out.Invalidate}
+	switch {
+	case out.Error == messages.AnnaError_WRONG_THREAD:
+		s.key = t.round.keys.add(tuple.Key)
+		s.hash = hashring.KeyHash(s.key)
+	case out.Error == messages.AnnaError_NO_ERROR:
+		s.op = t.engine.AddHit(nil, 0, dac.Result{Kind: dac.Value, Meta: uint32(out.LatticeType), Value: out.Payload})
+	}
+	return s
+}
+
+// write adds a request's puts or deletes to the batch.
+func (t *thread) write(request *messages.KeyRequest) {
+	r := &t.round
+	p := pending{request: request, first: len(r.slots)}
+	r.mutations += uint64(len(request.Tuples))
+	for _, tuple := range request.Tuples {
+		s := slot{op: noOp, code: tuple.Error, lattice: lattice.Type(tuple.LatticeType)}
+		if s.code == messages.AnnaError_NO_ERROR {
+			t.writeOne(request.Type, tuple, &s)
+		}
+		r.slots = append(r.slots, s)
+	}
+	r.pending = append(r.pending, p)
+}
+
+func (t *thread) writeOne(kind messages.RequestType, tuple *messages.KeyTuple, s *slot) {
+	r := &t.round
+	if messages.IsMetadataKey(tuple.Key) {
+		t.writeMetadata(kind, tuple, s)
+		return
+	}
+	key := r.keys.add(tuple.Key)
+	hash := hashring.KeyHash(key)
+	if !t.view.serves(key, hash, t.self, t.number) {
+		s.code, s.key, s.hash = messages.AnnaError_WRONG_THREAD, key, hash
+		return
+	}
+	s.invalidate = tuple.AddressCacheSize > 0 && int(tuple.AddressCacheSize) != t.view.owners(key, hash, r.owners)
+	t.report.hot.add(key, hash, len(tuple.Payload))
+	r.writes++
+	if kind.IsDelete() {
+		s.op = t.engine.AddDelete(key, hash)
+	} else {
+		s.op = t.engine.AddPut(key, hash, s.lattice, tuple.Payload)
+	}
+}
+
+// finish answers a pending request. lapsed: the lease ended while the batch ran, so no write may be acknowledged.
+func (t *thread) finish(p *pending, lapsed bool) {
+	r := &t.round
+	defer messages.ReleaseKeyRequest(p.request)
+	if len(t.watched) > 0 && !lapsed {
+		t.tellCaches(p)
+	}
+	if p.mute {
+		return
+	}
+	answer := r.answer
+	answer.Type, answer.ResponseId = p.request.Type, p.request.RequestId
+	get := p.request.Type.IsGet()
+	for i, tuple := range p.request.Tuples {
+		s := &r.slots[p.first+i]
+		out := answer.AddTuple()
+		out.Key = tuple.Key
+		if s.op != noOp {
+			result := t.engine.Result(s.op)
+			s.code, s.value = result.Code, result.Value
+			if result.Code == messages.AnnaError_NO_ERROR && get {
+				s.lattice = result.Lattice
+			}
+			if lapsed && !get && s.code == messages.AnnaError_NO_ERROR {
+				s.code = messages.AnnaError_TIMEOUT
+			}
+		}
+		t.fill(out, s)
+	}
+	t.send(p.request.ResponseAddress, answer)
+	t.clearAnswer()
+}
+
+// fill writes what became of a tuple into its answer.
+func (t *thread) fill(out *messages.KeyTuple, s *slot) {
+	out.Error, out.LatticeType, out.Invalidate = s.code, messages.LatticeType(s.lattice), s.invalidate
+	switch s.code {
+	case messages.AnnaError_NO_ERROR:
+		out.Payload = s.value
+		return
+	case messages.AnnaError_WRONG_THREAD:
+		out.Invalidate = true
+		if t.view.addresses != nil && s.key != nil {
+			out.Ips = t.view.addresses.Of(s.key, s.hash, t.round.owners, out.Ips[:0])
+		}
+	}
+	t.report.failed(s.code)
+}
+
+// clearAnswer empties the answer for the next one, without keeping references to frames or cached values.
+func (t *thread) clearAnswer() {
+	a := t.round.answer
+	a.ResponseId, a.Error = "", 0
+	for _, out := range a.Tuples {
+		clear(out.Ips)
+		out.Key, out.LatticeType, out.Error, out.Payload, out.Invalidate, out.Ips = "", 0, 0, nil, false, out.Ips[:0]
+	}
+	a.Tuples = a.Tuples[:0]
+}
+
+// refuse answers a request as a whole.
+func (t *thread) refuse(request *messages.KeyRequest, why error) {
+	answer := messages.RefuseKeyRequest(request, why)
+	for range answer.Tuples {
+		t.report.failed(answer.Error)
+	}
+	t.send(request.ResponseAddress, answer)
+	messages.ReleaseKeyResponse(answer)
+}
+
+// refuseUnleased answers while the node must not serve: the client had better ask who does. While the pool cannot be reached
+// nobody may know, and asking again at once would not help.
+func (t *thread) refuseUnleased(request *messages.KeyRequest) {
+	if t.lease.away.Load() || !t.engine.Up() {
+		t.refuse(request, messages.ErrTimeout)
+		return
+	}
+	answer := messages.RefuseKeyRequest(request, messages.ErrWrongThread)
+	for _, tuple := range answer.Tuples {
+		tuple.Invalidate = true
+		t.report.failed(messages.AnnaError_WRONG_THREAD)
+	}
+	t.send(request.ResponseAddress, answer)
+	messages.ReleaseKeyResponse(answer)
+}
+
+// send queues an answer. Where nobody takes answers they are dropped and counted.
+func (t *thread) send(address string, answer *messages.KeyResponse) {
+	push, err := t.peers.Get(address)
+	if err == nil {
+		err = push.Append(answer)
+	}
+	if errors.Is(err, runtime.ErrFrameTooLarge) { // the values asked for do not fit one answer
+		for _, out := range answer.Tuples {
+			out.Payload, out.Error = nil, messages.AnnaError_TOO_LARGE
+			t.report.failed(out.Error)
+		}
+		err = push.Append(answer)
+	}
+	if err != nil {
+		t.report.dropped++
+	}
+}
