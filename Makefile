@@ -73,6 +73,7 @@ bench: build ## benchmarks: fabric, engine, transport, cache, cluster
 generate: ## regenerate what is generated
 	@tools/install-deps.sh protobuf-compiler
 	messages/generate.sh
+	tools/python/generate.sh
 
 check-generated: generate ## fail when generated files are not what generate makes
 	@git diff --exit-code -- messages tools/python || { echo "generated files differ: commit what make generate wrote"; exit 1; }

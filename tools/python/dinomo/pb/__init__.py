@@ -1,0 +1,1 @@
+"""Generated classes of the wire messages; see ../../generate.sh."""
