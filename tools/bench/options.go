@@ -136,8 +136,11 @@ func (o *Options) clientOptions(thread int) client.Options {
 	if c.Logf == nil {
 		c.Logf = o.Logf
 	}
-	// Scans multiply what is outstanding; the command's own number is the limit that counts.
+	// Scans multiply what is outstanding; the command's own numbers are the limits that count.
 	c.MaxOutstanding = 1 << 16
+	c.MaxPayloadBytes = orDefault(c.MaxPayloadBytes, 2<<30)
+	// Uniform draws from a large data set should not measure the routing nodes.
+	c.CachedAddresses = orDefault(c.CachedAddresses, 8<<20)
 	return c
 }
 

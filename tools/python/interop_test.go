@@ -1,11 +1,19 @@
 package python
 
 import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/dinomo-kv/dinomo/actors/client"
 	"github.com/dinomo-kv/dinomo/actors/client/clienttest"
+	"github.com/dinomo-kv/dinomo/messages"
 )
 
 const python = "/usr/bin/python3"
@@ -36,5 +44,57 @@ func TestPythonClientAgainstOurSockets(t *testing.T) {
 	}
 	if requests, _, _ := cluster.Counts(); requests == 0 {
 		t.Error("no request arrived: were the tests skipped?")
+	}
+}
+
+// The Go client against a server that is libzmq and Google's protobuf.
+func TestGoClientAgainstLibzmq(t *testing.T) {
+	needPython(t)
+	cmd := exec.Command(python, "-m", "tests.serve_fake")
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}()
+	routing, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(client.Options{Routing: []string{strings.TrimSpace(routing)}, AnyPort: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := c.Get(ctx, "missing"); !errors.Is(err, messages.ErrKeyDoesNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+	var pairs []client.Pair
+	var keys []string
+	for i := range 500 {
+		keys = append(keys, fmt.Sprint("key", i))
+		pairs = append(pairs, client.Pair{Key: keys[i], Value: []byte(strings.Repeat("x", i*20))})
+	}
+	if err := errors.Join(c.MultiPut(ctx, pairs...)...); err != nil {
+		t.Fatal(err)
+	}
+	for i, out := range c.MultiGet(ctx, keys...) {
+		if value, err := out.Value(); err != nil || len(value) != i*20 {
+			t.Errorf("%s: %d bytes, %v", keys[i], len(value), err)
+		}
 	}
 }
