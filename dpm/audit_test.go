@@ -38,6 +38,9 @@ func (p *Pool) audit() (problems []string) {
 		}
 		id, _ := p.layout.SegmentOf(pointer.Offset())
 		live[id] += int64(pointer.Units())
+		if h := &p.segments[id].header; h.State == format.SegmentSealed && pointer.Offset()+e.Bytes() > p.layout.SegmentOffset(id)+h.Sealed {
+			say("slot of %#x: %v lies beyond its segment's log of %d bytes", hash, pointer, h.Sealed)
+		}
 		return true
 	})
 	if err != nil {

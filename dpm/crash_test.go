@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/format"
 	"github.com/dinomo-kv/dinomo/dpm/index"
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
@@ -35,6 +36,8 @@ var worldOps = []struct {
 	{"remove", 2, (*world).opRemove},
 	{"replace", 1, func(w *world) { w.drainAndReplace() }},
 	{"reopen", 1, (*world).opReopen},
+	{"break", 2, (*world).opBreak},
+	{"reconnect", 4, (*world).opReconnect},
 }
 
 // run does ops until there have been so many crashes, and returns how often each was survived.
@@ -69,14 +72,21 @@ func (w *world) anyThread() *worldThread { return w.threads[w.rng.IntN(len(w.thr
 // opPut writes a batch of the keys that a thread owns.
 func (w *world) opPut() {
 	at := w.rng.IntN(len(w.threads))
-	t := w.threads[at]
 	var groups []int
 	for g, o := range w.owner {
 		if o == at {
 			groups = append(groups, g)
 		}
 	}
-	if len(groups) == 0 {
+	if len(groups) > 0 {
+		w.putBatch(at, groups)
+	}
+}
+
+// putBatch writes a batch of keys of some groups.
+func (w *world) putBatch(at int, groups []int) {
+	t := w.threads[at]
+	if t.Unresolved() {
 		return
 	}
 	var writes []write
@@ -103,12 +113,24 @@ func (w *world) opPut() {
 		t.Abandon()
 		return
 	}
-	if err := t.Commit(); err != nil {
-		t.pending = writes
-		w.mustHaveCrashed("commit: %v", err)
-		return
+	w.finish(t, writes)
+}
+
+// opBreak lets a thread's queue pair break in the middle of a batch: some of it is written, perhaps not flushed.
+func (w *world) opBreak() {
+	w.d.breakAfter = 1 + w.rng.IntN(3)
+	w.opPut()
+	w.d.breakAfter = -1
+}
+
+// opReconnect settles the log of a thread whose queue pair broke.
+func (w *world) opReconnect() {
+	for _, t := range w.threads {
+		if t.Unresolved() {
+			w.reconnect(t)
+			return
+		}
 	}
-	w.acknowledge(writes)
 }
 
 func (w *world) opStep() {
@@ -123,13 +145,18 @@ func (w *world) opStep() {
 
 func (w *world) opProgress() {
 	t := w.anyThread()
+	if t.Unresolved() {
+		return
+	}
 	if err := errors.Join(t.Progress(), t.Maintain(), t.Refresh()); err != nil {
 		w.mustHaveCrashed("progress: %v", err)
 	}
 }
 
 func (w *world) opSeal() {
-	if err := w.anyThread().Seal(); err != nil && !errors.Is(err, remote.ErrBusy) {
+	if t := w.anyThread(); t.Unresolved() {
+		return
+	} else if err := t.Seal(); err != nil && !errors.Is(err, remote.ErrBusy) {
 		w.mustHaveCrashed("seal: %v", err)
 	}
 }
@@ -137,9 +164,60 @@ func (w *world) opSeal() {
 // opHandover gives a group of keys to another thread, as a planned change of ownership does.
 func (w *world) opHandover() {
 	g := w.rng.IntN(worldGroups)
-	if w.drain(w.threads[w.owner[g]]) {
-		w.owner[g] = w.rng.IntN(len(w.threads))
+	close := w.rng.IntN(2) == 0
+	x := write{key: groupKey(g, 0), deleted: w.rng.IntN(2) == 0, value: "x"}
+	if close {
+		w.writeOne(w.threads[w.owner[g]], x)
 	}
+	if w.fake.Crashed() || !w.drain(w.threads[w.owner[g]]) {
+		return
+	}
+	w.owner[g] = w.rng.IntN(len(w.threads))
+	if close { // the new owner writes at once, and a crash comes before that is durable
+		x.deleted, x.value = !x.deleted, "y"
+		w.fake.CrashAtFence(1, false)
+		w.writeOne(w.threads[w.owner[g]], x)
+		w.disarm()
+	}
+}
+
+// disarm takes an armed crash back that did not hit.
+func (w *world) disarm() {
+	if !w.fake.Crashed() {
+		w.fake.CrashAtFence(0, false)
+	}
+}
+
+// writeOne writes one key, if the thread can.
+func (w *world) writeOne(t *worldThread, x write) {
+	if t.Unresolved() {
+		return
+	}
+	var err error
+	if x.deleted {
+		_, err = t.Delete([]byte(x.key), 0)
+	} else {
+		_, err = t.Put([]byte(x.key), []byte(x.value), latticeLWW, 0)
+	}
+	switch {
+	case errors.Is(err, remote.ErrBusy) || errors.Is(err, remote.ErrNoSpace):
+	case err != nil:
+		w.mustHaveCrashed("put: %v", err)
+	default:
+		w.finish(t, []write{x})
+	}
+}
+
+// finish commits a batch.
+func (w *world) finish(t *worldThread, writes []write) {
+	if err := t.Commit(); err != nil {
+		t.pending = writes
+		if !errors.Is(err, fabric.ErrBroken) {
+			w.mustHaveCrashed("commit: %v", err)
+		}
+		return
+	}
+	w.acknowledge(writes)
 }
 
 func (w *world) opMeta() {
@@ -221,7 +299,14 @@ func (w *world) opRemove() {
 		w.mustHaveCrashed("remove: %v", err)
 		return
 	}
+	freed, _ := w.pool.layout.IndirectOf(h.indirect)
 	h.indirect = 0
+	if w.rng.IntN(2) == 0 { // another key gets the same word, and a crash comes before that is durable
+		w.pool.words.next = freed
+		w.fake.CrashAtFence(1, false)
+		w.opInstall()
+		w.disarm()
+	}
 }
 
 // opHotPut writes a replicated key as one of its owners; another one may come between its two steps.
@@ -229,7 +314,7 @@ func (w *world) opHotPut(depth int) {
 	name := w.hotName()
 	h := w.hotOf(name)
 	t := w.anyThread()
-	if h.indirect == 0 || t.Len() > 0 {
+	if h.indirect == 0 || t.Len() > 0 || t.Unresolved() {
 		return
 	}
 	want := value(w.rng.IntN(1e6), w.rng.IntN(3000))
@@ -285,7 +370,9 @@ func (w *world) drainAndReplace() {
 	for k := range worldThreads {
 		w.threads[i*worldThreads+k].Abandon()
 	}
-	w.replace(i)
+	if w.replace(i) {
+		w.drainAll()
+	}
 }
 
 // opReopen stops the DPM in good order and starts it again.
@@ -305,7 +392,7 @@ func (w *world) opReopen() {
 }
 
 // crashRun runs one world, and returns how many crashes there were and the violation if one came up.
-func crashRun(seed uint64, skip pmem.Site, crashes int) (w *world, broken string) {
+func crashRun(seed uint64, mutants bool, skip pmem.Site, crashes int) (w *world, broken string) {
 	defer func() {
 		switch p := recover().(type) {
 		case nil:
@@ -319,7 +406,7 @@ func crashRun(seed uint64, skip pmem.Site, crashes int) (w *world, broken string
 		}
 	}()
 	w = &world{}
-	w = newWorld(seed, skip)
+	w = newWorld(seed, mutants, skip)
 	w.run(crashes)
 	return w, ""
 }
@@ -349,7 +436,7 @@ func TestCrashAnywhere(t *testing.T) {
 	for range runtime.GOMAXPROCS(0) {
 		work.Go(func() {
 			for seed := range seeds {
-				w, broken := crashRun(seed, pmem.Site{}, crashesPerWorld)
+				w, broken := crashRun(seed, false, pmem.Site{}, crashesPerWorld)
 				mu.Lock()
 				if broken != "" {
 					t.Errorf("after %d crashes: %s\nreplay with TEST_SEED=%d CRASH_SEEDS=1", w.crashes, broken, seed)

@@ -175,6 +175,8 @@ func (p *Pool) implausible(h *format.SegmentHeader) string {
 		return "it is in use for nothing"
 	case h.State == format.SegmentSealed && h.Sealed > p.layout.SegmentBytes || h.Merged > p.layout.SegmentBytes:
 		return "its log is longer than a segment"
+	case h.Kind == format.SegmentLog && h.State == format.SegmentSealed && h.Merged > h.Sealed:
+		return "more of its log is merged than there is"
 	case h.Kind == format.SegmentLog && (h.Rank == 0 || uint32(h.Rank) >= p.layout.Ranks):
 		return fmt.Sprintf("its owner is rank %d of %d", h.Rank, p.layout.Ranks)
 	}

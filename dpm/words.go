@@ -84,7 +84,8 @@ func (p *Pool) loadWord(indirect format.Pointer) (format.Pointer, error) {
 // meanwhile, and what was written to it must be merged: the ownership protocol sees to both. A key
 // that has one keeps it. One that does not exist gets one that leads to a tombstone.
 //
-// The word is written first, fence, then the index slot, fence: a crash between leaves a word that nothing leads to.
+// The word, and a tombstone, are flushed first; Apply fences before it publishes the slot; a fence makes that
+// durable. A crash between leaves a word that nothing leads to.
 func (p *Pool) Install(key []byte) (format.Pointer, error) {
 	if err := p.checkKey(key); err != nil {
 		return 0, err
@@ -110,9 +111,7 @@ func (p *Pool) Install(key []byte) (format.Pointer, error) {
 		return 0, fmt.Errorf("install pointer of %q: %w", key, ErrNoWord)
 	}
 	p.pin(target, 1)
-	if err := p.writePointerWord(i, target); err != nil {
-		return 0, err
-	}
+	p.writePointerWord(i, target)
 	indirect := format.PackIndirect(p.layout.IndirectOffsetOf(i))
 	outcome, err := p.mutate(index.Mutation{Hash: hash, Key: key, New: indirect, Conditional: true, If: current})
 	if err != nil || outcome == index.Refused {
@@ -178,12 +177,11 @@ func (p *Pool) checkKey(key []byte) error {
 	return p.Err()
 }
 
-// writePointerWord makes an indirect-pointer word durable that nothing leads to yet.
-func (p *Pool) writePointerWord(i uint32, target format.Pointer) error {
+// writePointerWord stores and flushes an indirect-pointer word that nothing leads to yet.
+func (p *Pool) writePointerWord(i uint32, target format.Pointer) {
 	offset := p.layout.IndirectOffsetOf(i)
 	p.region.Store64(offset, uint64(target))
 	p.region.Flush(offset, format.WordBytes)
-	return p.fence()
 }
 
 // mutate makes one mutation of the index durable.

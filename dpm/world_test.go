@@ -9,6 +9,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/format"
 	"github.com/dinomo-kv/dinomo/dpm/index"
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
@@ -33,8 +34,10 @@ type world struct {
 	clock *clock.Manual
 	d     *localDialer
 	pool  *Pool
-	skip  pmem.Site
-	sites map[pmem.Site]bool
+	// mutants: sites are tracked and skip is skipped.
+	mutants bool
+	skip    pmem.Site
+	sites   map[pmem.Site]bool
 
 	nodes   [worldNodes]*worldNode
 	threads [worldNodes * worldThreads]*worldThread
@@ -43,10 +46,10 @@ type world struct {
 	acked   map[string]string // what was acknowledged
 	hot     map[string]*hotKey
 	meta    map[string][]metaState // what a record may hold: one state, two after a crash in a change
+	names   map[uint64]bool        // identity hashes of all nodes there ever were
 	epoch   uint64
 	crashes int
 	ops     map[string]int
-	armed   bool
 }
 
 const (
@@ -61,6 +64,7 @@ type worldNode struct {
 	life     int
 	dead     bool // its process is gone and the next one did not get through yet
 	session  *remote.Session
+	rank     fabric.Rank
 }
 
 type worldThread struct {
@@ -87,18 +91,19 @@ type metaState struct {
 	blob    string
 }
 
-func newWorld(seed uint64, skip pmem.Site) *world {
+func newWorld(seed uint64, mutants bool, skip pmem.Site) *world {
 	w := &world{
-		seed: seed, rng: random.New(seed), skip: skip, sites: map[pmem.Site]bool{}, clock: clock.NewManual(time.Unix(1_700_000_000, 0)),
-		acked: map[string]string{}, hot: map[string]*hotKey{}, meta: map[string][]metaState{}, ops: map[string]int{},
+		seed: seed, rng: random.New(seed), mutants: mutants, skip: skip, sites: map[pmem.Site]bool{}, clock: clock.NewManual(time.Unix(1_700_000_000, 0)),
+		acked: map[string]string{}, hot: map[string]*hotKey{}, meta: map[string][]metaState{}, ops: map[string]int{}, names: map[uint64]bool{},
 	}
 	shape := smallShape(24)
+	shape.IndirectWords = 8
 	l, err := format.NewLayout(shape, 0)
 	if err != nil {
 		panic(err)
 	}
 	w.fake = pmem.NewFake(l.TotalBytes, pmem.Fsync)
-	w.fake.Skip(skip)
+	w.mutate()
 	w.o = testOptions(w.fake, shape)
 	w.o.Clock = w.clock
 	w.o.private.indexMaxOverflow = 0.01 // so that it grows
@@ -111,11 +116,21 @@ func newWorld(seed uint64, skip pmem.Site) *world {
 		violated("create: %v", err)
 	}
 	w.pool, w.d.pool = p, p
+	w.checkCreated()
 	for i := range w.nodes {
 		w.nodes[i] = &worldNode{identity: fmt.Sprintf("10.0.0.%d", i+1)}
 		w.birth(i)
 	}
 	return w
+}
+
+// mutate has the fake ignore the flush or fence that the world goes without.
+func (w *world) mutate() {
+	if !w.mutants {
+		return
+	}
+	w.fake.LookThrough("dpm.(*Pool).fence", "dpm.(*Pool).writeWord")
+	w.fake.Skip(w.skip)
 }
 
 // boot opens what is in the fake, crashing recovery now and then, until it is open and nothing crashed.
@@ -141,6 +156,16 @@ func (w *world) boot() {
 	}
 }
 
+// checkCreated opens what is durable of a pool that was just created.
+func (w *world) checkCreated() {
+	o := w.o
+	o.private.region = pmem.NewFakeFrom(w.fake.StrictImage(), pmem.Fsync)
+	p, err := Open(o)
+	if err != nil || p.Recovery().Created || p.PoolID() != w.pool.PoolID() {
+		violated("a pool that was created is not there: %v", err)
+	}
+}
+
 // arm has the fake crash soon, once in so many times.
 func (w *world) arm(oneIn, within int) {
 	n := 0
@@ -153,13 +178,22 @@ func (w *world) arm(oneIn, within int) {
 // reboot replaces the crashed fake by one of the images that the crash may have left.
 func (w *world) reboot() {
 	w.crashes++
+	if w.pool != nil {
+		st := w.pool.Stats()
+		w.ops["compactions"] += int(st.Compactions)
+		w.ops["freed"] += int(st.FreedSegments)
+		w.ops["handed out"] += int(st.HandedOut)
+		w.ops["grown"] += int(st.IndexGrows)
+		w.ops["overflow buckets"] = max(w.ops["overflow buckets"], int(st.IndexOverflowBuckets))
+		w.pool = nil
+	}
 	for _, s := range w.fake.Sites() {
 		w.sites[s] = true
 	}
 	w.d.pool = nil // all queue pairs are dead
 	image := w.fake.CrashImage(w.rng)
 	w.fake = pmem.NewFakeFrom(image, pmem.Fsync)
-	w.fake.Skip(w.skip)
+	w.mutate()
 }
 
 // recover goes on after a crash: recovery, twice; then each node lives on or is replaced; then all is compared.
@@ -193,6 +227,9 @@ func (w *world) checkTwice() {
 	p, err := Open(o)
 	if err != nil {
 		violated("second recovery: %v", err)
+	}
+	if p.ServerEpoch() != w.epoch+1 {
+		violated("epoch %d was given out and may be given out again", w.epoch)
 	}
 	after := copied.StrictImage()
 	epochAt := format.RootsOffset + format.ServerEpochOffset
@@ -273,13 +310,20 @@ func (w *world) replace(i int) bool {
 	if n.session != nil {
 		_ = n.session.Close()
 	}
-	if n.session != nil && w.rng.IntN(2) == 0 { // fenced by a coordinator first
+	renamed := n.session != nil && w.rng.IntN(3) == 0 // it leaves, and another one comes
+	if n.session != nil && (renamed || w.rng.IntN(2) == 0) {
+		// Fenced by a coordinator first.
 		if err := w.pool.Fence(n.session.Rank(), n.session.Incarnation()); err != nil {
 			return w.mustHaveCrashed("fence: %v", err)
 		}
 		if err := w.pool.DrainRank(context.Background(), n.session.Rank(), n.session.Incarnation()); err != nil {
 			return w.mustHaveCrashed("drain: %v", err)
 		}
+	}
+	if renamed {
+		n.identity, n.rank, n.session = fmt.Sprintf("10.%d.0.%d", n.life, i+1), 0, nil
+		w.arm(2, 2)
+		defer w.disarm()
 	}
 	if !w.birth(i) {
 		return false
@@ -305,6 +349,7 @@ func (w *world) mustHaveCrashed(f string, args ...any) bool {
 func (w *world) birth(i int) bool {
 	n := w.nodes[i]
 	n.life++
+	w.names[identityHash(n.identity)] = true
 	w.clock.Advance(2 * time.Second)
 	// A refusal would be tried again until the context ends: nobody else runs meanwhile, so it need not wait.
 	ctx, cancel := context.WithCancel(context.Background())
@@ -321,7 +366,10 @@ func (w *world) birth(i int) bool {
 			return w.mustHaveCrashed("%s thread %d: %v", n.identity, k, err)
 		}
 	}
-	n.session, n.dead = session, false
+	if n.rank != 0 && n.rank != session.Rank() {
+		violated("%s was rank %d and is rank %d now", n.identity, n.rank, session.Rank())
+	}
+	n.session, n.rank, n.dead = session, session.Rank(), false
 	for k := range worldThreads {
 		at := i*worldThreads + k
 		var pending []write
@@ -408,6 +456,7 @@ func (w *world) verify() {
 		}
 		w.meta[name] = []metaState{found}
 	}
+	w.checkRanks()
 	if problems := w.pool.audit(); len(problems) > 0 {
 		violated("%v", problems)
 	}
@@ -415,6 +464,16 @@ func (w *world) verify() {
 		violated("%v", problem)
 		return false
 	})
+}
+
+// checkRanks expects every rank to belong to a name that asked for one.
+func (w *world) checkRanks() {
+	for i := range w.pool.ranks.ranks {
+		e := &w.pool.ranks.ranks[i].entry
+		if e.State != format.RankFree && !w.names[e.Identity] {
+			violated("rank %d belongs to nobody: %+v", i, *e)
+		}
+	}
 }
 
 // drainAll merges every log through its own threads. It returns early when the fake crashes.
@@ -425,6 +484,9 @@ func (w *world) drainAll() {
 }
 
 func (w *world) drain(t *worldThread) bool {
+	if t.Unresolved() {
+		return false
+	}
 	for range 100 {
 		done, err := t.Drain(0)
 		if w.fake.Crashed() {
