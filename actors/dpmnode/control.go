@@ -151,7 +151,7 @@ func (c *control) rankState(r dpm.RankStatus) *messages.RankState {
 		LeaseWord: r.Lease, LeaseUnchangedMilliseconds: uint64(max(r.LeaseUnchanged.Milliseconds(), 0)),
 		Attached: r.QueuePairs > 0, Fenced: r.State == format.RankFenced, ProcessGone: r.ProcessGone,
 		Drained:          c.drained[uint32(r.Rank)] >= uint64(r.Incarnation),
-		UnmergedSegments: uint64(r.Unmerged),
+		UnmergedSegments: uint64(r.Unmerged), Process: uint64(r.Process),
 	}
 }
 

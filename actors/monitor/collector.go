@@ -17,7 +17,7 @@ type collector struct {
 	threads map[threadID]*threadSeen
 	users   map[string]*userSeen
 
-	unknown, tooMany uint64
+	tooMany uint64
 }
 
 // threadID names a KN thread across its runs.

@@ -27,7 +27,6 @@ type monitor struct {
 	coordinator *coordinator.Coordinator
 	collector   *collector
 	routes      map[string]time.Time // control address -> last hello
-	codec       *messages.Codec
 	pool        *messages.PoolState
 	poolAt      time.Time
 	summedAt    time.Time
@@ -42,12 +41,8 @@ func newMonitor(o *Options) (*monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	codec, err := messages.NewCodec(messages.Limits{})
-	if err != nil {
-		return nil, err
-	}
 	return &monitor{
-		o: o, coordinator: c, codec: codec, collector: newCollector(o.MaxReporters, o.ReporterMemory), routes: map[string]time.Time{},
+		o: o, coordinator: c, collector: newCollector(o.MaxReporters, o.ReporterMemory), routes: map[string]time.Time{},
 	}, nil
 }
 

@@ -92,7 +92,8 @@ func (w *leaseWatch) dead(now time.Time, m hashring.Member, limit time.Duration)
 	case s.GetProcessGone():
 		return verdict{member: m, why: "its process is gone", processGone: true}, true
 	}
-	if g, ok := w.goneByIP[m.PrivateIP]; ok && g.incarnation == m.Incarnation {
+	if w.waitedFor(m, r.state) {
+		g := w.goneByIP[m.PrivateIP]
 		return verdict{member: m, why: "its process ended: " + g.detail, processGone: true}, true
 	}
 	if still := now.Sub(r.since); still > limit {
@@ -108,4 +109,17 @@ func (w *leaseWatch) dead(now time.Time, m hashring.Member, limit time.Duration)
 func (w *leaseWatch) buried(m hashring.Member) verdict {
 	g, ok := w.goneByIP[m.PrivateIP]
 	return verdict{member: m, why: "a new run of it has joined", processGone: ok && g.incarnation == m.Incarnation}
+}
+
+// waitedFor says whether somebody waited for the very process that holds m's rank: told by its incarnation, or, by
+// whoever does not know that, by its number.
+func (w *leaseWatch) waitedFor(m hashring.Member, s *messages.RankState) bool {
+	g, ok := w.goneByIP[m.PrivateIP]
+	switch {
+	case !ok:
+		return false
+	case g.incarnation != 0:
+		return g.incarnation == m.Incarnation
+	}
+	return g.pid != 0 && g.pid == s.GetProcess()
 }

@@ -2,7 +2,9 @@ package figures
 
 import (
 	"maps"
+	"time"
 
+	"github.com/dinomo-kv/dinomo/internal/latency"
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
@@ -18,7 +20,8 @@ type Counters struct {
 	BytesRead, BytesWritten                         uint64 // moved by verbs
 	Verbs                                           VerbCounts
 
-	ReadNanoseconds, WriteNanoseconds uint64 // service times
+	ReadNanoseconds, WriteNanoseconds uint64          // service times
+	Latencies                         latency.Buckets `json:"-"` // of tuples, inside the KN
 	Errors                            map[string]uint64
 	WriteWaits, DroppedAnswers        uint64
 	Promotions, Demotions, Evictions  uint64
@@ -37,7 +40,7 @@ type VerbCounts struct {
 // Of returns what one report says.
 func Of(s *messages.KnStatistics) Counters {
 	v := s.GetVerbs()
-	return Counters{
+	c := Counters{
 		Threads: 1, Reads: s.GetReads(), Writes: s.GetWrites(), Deletes: s.GetDeletes(),
 		ValueHits: s.GetValueHits(), ShortcutHits: s.GetShortcutHits(), UnmergedHits: s.GetUnmergedHits(), Misses: s.GetMisses(),
 		Requests: s.GetRequests(), RoundTripsRead: s.GetRoundTripsRead(), RoundTripsWrite: s.GetRoundTripsWrite(),
@@ -49,6 +52,8 @@ func Of(s *messages.KnStatistics) Counters {
 		OccupancySum: s.GetOccupancy(), CacheBytesUsed: s.GetCacheBytesUsed(), CacheBytesBudget: s.GetCacheBytesBudget(),
 		UnmergedSegments: s.GetUnmergedSegments(), StoredBytes: s.GetStorageConsumption(),
 	}
+	c.Latencies.Load(s.GetLatencyBuckets())
+	return c
 }
 
 // SameRun says whether two reports are of one run of one thread, so that their difference means something.
@@ -69,6 +74,7 @@ func Between(before, after *messages.KnStatistics) Counters {
 	for i := range later {
 		*later[i] -= min(*later[i], *earlier[i])
 	}
+	c.Latencies.Subtract(&b.Latencies)
 	for name, n := range b.Errors {
 		if c.Errors[name] -= min(c.Errors[name], n); c.Errors[name] == 0 {
 			delete(c.Errors, name)
@@ -83,6 +89,7 @@ func (c *Counters) Add(other Counters) {
 	for i := range mine {
 		*mine[i] += *theirs[i]
 	}
+	c.Latencies.Add(&other.Latencies)
 	if c.Errors == nil && len(other.Errors) > 0 {
 		c.Errors = make(map[string]uint64, len(other.Errors))
 	}
@@ -116,6 +123,14 @@ func (c *Counters) Occupancy() float64 { return ratio(c.OccupancySum, float64(c.
 // MeanMicroseconds is the mean service time of an operation.
 func (c *Counters) MeanMicroseconds() float64 {
 	return ratio(float64(c.ReadNanoseconds+c.WriteNanoseconds)/1000, float64(c.Operations()))
+}
+
+// Latency sums up how long tuples took inside the KN; without buckets only their mean is known.
+func (c *Counters) Latency() latency.Summary {
+	if c.Latencies.Count() == 0 {
+		return latency.Summary{Mean: c.MeanMicroseconds()}
+	}
+	return c.Latencies.Summary(time.Duration(c.ReadNanoseconds + c.WriteNanoseconds))
 }
 
 // Ratios are what people read of Counters. The JSON names are those of a run's report.

@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/dinomo-kv/dinomo/cluster/manager"
+	"github.com/dinomo-kv/dinomo/cluster/manager/local"
+	"github.com/dinomo-kv/dinomo/conf"
+	"github.com/dinomo-kv/dinomo/messages"
+)
+
+// RunManage runs a management node until ctx ends. It starts kns KNs at once, and passes the invocation on to what it starts.
+func RunManage(ctx context.Context, l *conf.Loaded, env Env, v Invocation, kns int) error {
+	env.announce("manage", l)
+	o, err := managerOptions(l, env, v, kns)
+	if err != nil {
+		return err
+	}
+	m, err := manager.Start(o)
+	if err != nil {
+		return occupied(err)
+	}
+	<-ctx.Done()
+	return m.Close()
+}
+
+func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Options, error) {
+	c := &l.Config
+	plan, err := Plan(c)
+	if err != nil {
+		return manager.Options{}, err
+	}
+	if c.Dinomo.Manage.Provisioner != conf.ProvisionerLocal {
+		return manager.Options{}, fmt.Errorf("the %s provisioner is not built in; use dinomo.manage.provisioner: %s",
+			c.Dinomo.Manage.Provisioner, conf.ProvisionerLocal)
+	}
+	// The variable PRIVATE_IP says where the node is, and a configuration file where others look for it.
+	ip := c.Server.PrivateIP
+	if origin, ok := l.Origin("server.private_ip"); ok && origin.Layer == conf.LayerDefault && c.Server.ManagementIP != "" {
+		ip = c.Server.ManagementIP
+	}
+	network, err := ParseNetwork(ip)
+	if err != nil {
+		return manager.Options{}, err
+	}
+	if kns < 0 || kns > MaxKNs {
+		return manager.Options{}, fmt.Errorf("%d KNs: a local cluster has room for %d", kns, MaxKNs)
+	}
+	processes, err := localOptions(c)
+	if err != nil {
+		return manager.Options{}, err
+	}
+	addresses := Addresses{
+		Seed: c.Server.SeedIP, Manage: ip, DPM: c.DPMAddress(), Monitors: c.Server.Monitoring, Routes: c.Server.Routing,
+		Benches: c.Trigger.Benchmark,
+	}
+	processes.Command = func(n manager.Node) ([]string, []string, error) {
+		args, err := command(n, v, network, c.Bench.Nodes)
+		return args, addresses.Environment(n.IP), err
+	}
+	o := manager.Options{
+		IP: ip, Plan: plan, Monitors: c.Server.Monitoring, Addresses: network.Addresses(),
+		Transport: transportOptions(c), Logf: env.logf(),
+		Provisioner: func(events func(manager.Event)) (manager.Provisioner, error) {
+			processes.Events = events
+			return local.New(processes)
+		},
+	}
+	for i := range kns {
+		o.Initial = append(o.Initial, manager.Node{Kind: messages.KindMemory, IP: network.KN(i)})
+	}
+	return o, nil
+}
+
+// localOptions returns what provisioners of processes have in common; Command and Events are the caller's.
+func localOptions(c *conf.Config) (local.Options, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return local.Options{}, fmt.Errorf("find this program's file: %w", err)
+	}
+	if err := os.MkdirAll(LogDirectory(c), 0o755); err != nil {
+		return local.Options{}, fmt.Errorf("make the log directory: %w", err)
+	}
+	return local.Options{
+		Binary: binary, LogDirectory: LogDirectory(c), StopTimeout: c.Dinomo.Timeouts.Shutdown,
+		MaxNodes: c.Dinomo.Manage.MaxNodes,
+	}, nil
+}

@@ -1,0 +1,49 @@
+package manager
+
+import "github.com/dinomo-kv/dinomo/messages"
+
+// Node is what a Provisioner starts: a kind of node at an IP of its own.
+type Node struct {
+	Kind messages.NodeKind
+	IP   string
+}
+
+// State is what became of a node.
+type State string
+
+// The states of a node. Names are those of NodeStatus.
+const (
+	Starting State = "starting"
+	Running  State = "running"
+	Stopping State = "stopping"
+	Stopped  State = "stopped" // it ended in order, or was killed on request
+	Failed   State = "failed"  // it ended by itself, too often to be started again
+)
+
+// Event is a change of a node's state.
+type Event struct {
+	Node
+	State State
+	// PID is the process that the event is about: of Running the one that began, of all others the one that ended, 0 for
+	// none.
+	PID int
+	// Gone: that process is known to have ended; it was waited for.
+	Gone bool
+	// Restarts is how often the node was started again so far.
+	Restarts uint32
+	// Detail says why, in words.
+	Detail string
+}
+
+// A Provisioner starts and stops nodes. Its methods return at once; what comes of them, its events say, in order for
+// each node. They may be called from any goroutine.
+type Provisioner interface {
+	// Start starts a node. It is an error if there is one at the IP already.
+	Start(n Node) error
+	// Stop ends a node in order, and by force when that takes too long. It is not started again.
+	Stop(ip string) error
+	// Kill ends a node as a failure would, without a farewell. It is not started again.
+	Kill(ip string) error
+	// Close ends all nodes, in order, and returns when none is left.
+	Close() error
+}
