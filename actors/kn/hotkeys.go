@@ -9,8 +9,9 @@ import (
 )
 
 // hotKeys counts the accesses of the most accessed keys in bounded memory: space-saving counters (Metwally et al.,
-// 2005) fed with a random eighth of the accesses, so that counting costs a few nanoseconds a key. A key
-// that takes more than 1/hotCounters of the accesses is always there; counts are too high by at most that share.
+// 2005) fed with a sixteenth of the accesses, so that counting costs a few nanoseconds a key. The counter that makes way
+// for a new key is the least of a few drawn at random rather than of all, for the same reason; a key with a fair share
+// of the accesses is hardly ever among the least. Counts are estimates.
 type hotKeys struct {
 	rng      *rand.Rand
 	skip     int // accesses until the next one that counts
@@ -28,7 +29,8 @@ type hotCounter struct {
 
 const (
 	hotCounters = 512
-	hotSampling = 8
+	hotSampling = 16
+	hotDraws    = 8
 )
 
 func newHotKeys(seed uint64) *hotKeys {
@@ -37,15 +39,13 @@ func newHotKeys(seed uint64) *hotKeys {
 
 // add counts one access. It allocates nothing once its counters have been used.
 func (h *hotKeys) add(key []byte, hash uint64, valueBytes int) {
-	if h.skip > 0 {
-		h.skip--
-		return
+	if h.skip--; h.skip < 0 { // small enough to be inlined
+		h.count(key, hash, valueBytes)
 	}
-	h.skip = h.rng.IntN(2*hotSampling - 1) // on average every eighth
-	h.count(key, hash, valueBytes)
 }
 
 func (h *hotKeys) count(key []byte, hash uint64, valueBytes int) {
+	h.skip = h.rng.IntN(2*hotSampling - 1) // on average every sixteenth counts
 	i, ok := h.byHash[hash]
 	if !ok {
 		i = h.victim()
@@ -63,15 +63,15 @@ func (h *hotKeys) count(key []byte, hash uint64, valueBytes int) {
 	}
 }
 
-// victim returns a free counter, or the one with the least count, which the new key inherits.
+// victim returns a free counter, or one with a small count, which the new key inherits.
 func (h *hotKeys) victim() int32 {
 	if n := len(h.counters); n < hotCounters {
 		h.counters = h.counters[:n+1] // its key's memory may be there from before a reset
 		return int32(n)
 	}
-	least := 0
-	for i := range h.counters {
-		if h.counters[i].count < h.counters[least].count {
+	least := h.rng.IntN(hotCounters)
+	for range hotDraws - 1 {
+		if i := h.rng.IntN(hotCounters); h.counters[i].count < h.counters[least].count {
 			least = i
 		}
 	}

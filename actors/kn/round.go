@@ -7,6 +7,7 @@ import (
 	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/dac"
 	"github.com/dinomo-kv/dinomo/hashring"
+	"github.com/dinomo-kv/dinomo/internal/invariant"
 	"github.com/dinomo-kv/dinomo/messages"
 	"github.com/dinomo-kv/dinomo/messages/lattice"
 )
@@ -193,17 +194,23 @@ func (t *thread) probe(tuple *messages.KeyTuple, s *slot) (probed dac.Result, hi
 	r := &t.round
 	key := r.keys.add(tuple.Key)
 	hash := hashring.KeyHash(key)
+	// What is cached as a value is ours, and ours alone: lost ranges have left the cache (DAC-2), and the values of replicated
+	// keys are not answered from it. So a hit need not ask the ring, which would cost as much as the hit.
+	if probed, hit = t.engine.Probe(key, hash); hit {
+		if invariant.Enabled {
+			invariant.Check(t.view.serves(key, hash, t.self, t.number), "DAC-2: key %q is cached by a thread that does not own it", key)
+		}
+		s.invalidate = tuple.AddressCacheSize > 1
+		t.report.hot.add(key, hash, len(probed.Value))
+		r.keys.undo(key)
+		return probed, true
+	}
 	if !t.view.serves(key, hash, t.self, t.number) {
 		s.code, s.key, s.hash = messages.AnnaError_WRONG_THREAD, key, hash
 		return probed, false
 	}
 	s.invalidate = tuple.AddressCacheSize > 0 && int(tuple.AddressCacheSize) != t.view.owners(key, hash, r.owners)
-	probed, hit = t.engine.Probe(key, hash)
-	t.report.hot.add(key, hash, len(probed.Value))
-	if hit {
-		r.keys.undo(key)
-		return probed, true
-	}
+	t.report.hot.add(key, hash, 0)
 	s.key, s.hash = key, hash
 	return probed, false
 }
