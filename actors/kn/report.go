@@ -1,9 +1,11 @@
 package kn
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/internal/latency"
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
@@ -18,6 +20,7 @@ type reporting struct {
 
 	busy              time.Duration
 	readSum, writeSum time.Duration
+	latencies         latency.Buckets // of tuples, reads and writes
 
 	// As of the last report, for figures that cover the time since.
 	reportedAt   time.Time
@@ -35,6 +38,7 @@ func (r *reporting) served(round *round, began, ended time.Time) {
 	r.busy += took
 	r.readSum += took * time.Duration(round.reads)
 	r.writeSum += took * time.Duration(round.mutations)
+	r.latencies.Record(took, round.reads+round.mutations)
 }
 
 // figures is a thread's report.
@@ -61,6 +65,7 @@ func (t *thread) figures(now time.Time) figures {
 		BytesRead: verbs.BytesRead, BytesWritten: verbs.BytesWritten, Verbs: verbCounts(verbs),
 		Errors:                    map[string]uint64{},
 		ReadLatencySumNanoseconds: uint64(r.readSum), WriteLatencySumNanoseconds: uint64(r.writeSum),
+		LatencyBuckets: slices.Clone(r.latencies.Trimmed()),
 		CacheBytesUsed: uint64(cache.BytesUsed), CacheBytesBudget: uint64(cache.BudgetBytes),
 		CacheDemotions: cache.Demotions, CachePromotions: cache.Promotions, CacheEvictions: cache.EvictedValues + cache.EvictedShortcuts,
 		UnmergedSegments: uint64(g.UnmergedSegments), WriteWaits: c.WriteWaits, DroppedAnswers: r.dropped,
