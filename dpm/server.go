@@ -269,16 +269,16 @@ func (p *Pool) behind() bool {
 		if s.streamed && s.header.State == format.SegmentSealed {
 			return true
 		}
-		if s.reclaimable() {
+		if s.reclaimable() && s.pinned.Load() <= 0 { // pinned ones are not compacted
 			settled++
 			live += s.liveShare() * float64(s.header.Sealed) / float64(p.layout.SegmentBytes)
-			if s.live.Load() <= 0 && s.pinned.Load() <= 0 {
+			if s.live.Load() <= 0 {
 				return true
 			}
 		}
 	}
-	// Compaction does not move what is nearly full, and leaves a partly filled segment of its own.
-	return float64(settled)-live/victimLive >= 2
+	// Compaction goes on until every segment is fuller than victimLive, and needs a segment of its own.
+	return float64(settled)-live/victimLive >= 1
 }
 
 // serveSeal takes a thread's segments back.

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/dinomo-kv/dinomo/dpm/call"
@@ -197,7 +198,7 @@ func (a *Appender) fits(size uint64, isDelete bool) bool {
 func (a *Appender) alloc(forPuts bool) error {
 	a.counters.Waits++
 	err := a.request(uint32(a.o.Prealloc), false)
-	if err != nil && !forPuts && a.caller.reply.Status == call.NoSpace && a.caller.reply.Op == call.Alloc {
+	if !forPuts && (errors.Is(err, ErrNoSpace) || errors.Is(err, ErrBusy)) {
 		err = a.request(1, true)
 	}
 	if err == nil && len(a.ready) == 0 {
@@ -317,7 +318,7 @@ func (a *Appender) Maintain() error {
 		return nil
 	}
 	err := a.request(uint32(a.o.Prealloc), false)
-	if err != nil && a.caller.reply.Op == call.Alloc && (a.caller.reply.Status == call.NoSpace || a.caller.reply.Status == call.Busy) {
+	if errors.Is(err, ErrNoSpace) || errors.Is(err, ErrBusy) {
 		return nil
 	}
 	return err

@@ -51,8 +51,17 @@ func statusError(r *call.Reply) error {
 	if sentinel == nil {
 		sentinel = ErrFailed
 	}
-	if r.Text == "" || r.Text == sentinel.Error() {
+	if r.Text == "" {
 		return fmt.Errorf("%s: %w", r.Op, sentinel)
 	}
-	return fmt.Errorf("%s: %w: %s", r.Op, sentinel, r.Text)
+	return &poolError{r.Op.String() + ": " + r.Text, sentinel}
 }
+
+// poolError shows what the pool said and is the sentinel that goes with it.
+type poolError struct {
+	text     string
+	sentinel error
+}
+
+func (e *poolError) Error() string { return e.text }
+func (e *poolError) Unwrap() error { return e.sentinel }
