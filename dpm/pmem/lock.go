@@ -2,6 +2,7 @@ package pmem
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -45,3 +46,17 @@ func lockHolder(file *os.File) string {
 	}
 	return ""
 }
+
+// Hold keeps other processes from opening a region that was opened read-only as their pool, so that it stands still
+// while it is looked at. It lasts until Close. It fails with ErrLocked, which names the holder, when the pool is open now.
+func (f *File) Hold() error {
+	err := ignoringEINTR(func() error { return unix.Flock(int(f.file.Fd()), unix.LOCK_SH|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("%w by %s", ErrLocked, cmp.Or(lockHolder(f.file), "another process"))
+	}
+	return err
+}
+
+// Holder names the process that has the region's file open as its pool, "" when there is none, or when the system
+// does not tell (a process in another container).
+func (f *File) Holder() string { return lockHolder(f.file) }
