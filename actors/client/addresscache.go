@@ -2,6 +2,7 @@ package client
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/dinomo-kv/dinomo/messages"
@@ -74,6 +75,16 @@ func (c *addressCache) forget(hash uint64) {
 		if l.hash[i] == hash && l.set[i] != 0 {
 			l.set[i] = 0
 			c.used--
+		}
+	}
+}
+
+// forgetOwner drops what is known about every key that an address owns.
+func (c *addressCache) forgetOwner(address string) {
+	for i, set := range c.sets {
+		if slices.Contains(set, address) {
+			delete(c.numberOf, strings.Join(set, " "))
+			c.sets[i] = nil // lookups find nothing under this number any more, and nobody gets it again
 		}
 	}
 }

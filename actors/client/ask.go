@@ -24,7 +24,9 @@ type ask struct {
 type question struct {
 	number uint64
 	asks   []*ask
+	to     string
 	sentAt time.Duration
+	losses int64 // of connections to the routing thread, before it was sent
 }
 
 // inquire makes o wait for its key's owners.
@@ -68,18 +70,32 @@ func (c *core) askAll(now time.Duration) {
 func (c *core) askSome(now time.Duration, asks []*ask) {
 	c.numbered++
 	q := &question{number: c.numbered, asks: asks, sentAt: now}
+	q.to, q.losses = c.routingThread()
 	keys := make([]string, len(asks))
 	for i, a := range asks {
 		a.question = q
 		keys[i] = a.key
 	}
 	c.questions = append(c.questions, q)
-	to := c.options.Routing[c.rng.IntN(len(c.options.Routing))]
-	err := c.net.send(to, &messages.KeyAddressRequest{
+	err := c.net.send(q.to, &messages.KeyAddressRequest{
 		ResponseAddress: c.nameTo, Keys: keys, RequestId: c.idPrefix + strconv.FormatUint(q.number, 10)})
 	if err == nil {
 		c.metrics.Questions++
 	}
+}
+
+// routingThread picks a routing thread at random among those that are connected, or among all when none is.
+func (c *core) routingThread() (address string, losses int64) {
+	all := c.options.Routing
+	first := c.rng.IntN(len(all))
+	for i := range all {
+		address := all[(first+i)%len(all)]
+		if up, losses := c.net.link(address); up {
+			return address, losses
+		}
+	}
+	_, losses = c.net.link(all[first])
+	return all[first], losses
 }
 
 // questionOf finds the question that an answer is for, or nil.
@@ -146,16 +162,26 @@ func (c *core) settle(now time.Duration, a *ask, owners []string) {
 	a.ops = nil
 }
 
-// reconsider asks again what was not answered in time.
+// reconsider asks again what was not answered in time, or whose connection was lost. One that waits for a connection gets
+// less time when there are others to ask.
 func (c *core) reconsider(now time.Duration) {
-	for len(c.questions) > 0 && now-c.questions[0].sentAt >= c.options.AttemptTimeout {
-		q := c.questions[0]
-		c.questions = c.questions[1:]
+	var open []*question
+	for _, q := range c.questions {
+		up, losses := c.net.link(q.to)
+		limit := c.options.AttemptTimeout
+		if !up && len(c.options.Routing) > 1 {
+			limit /= 8
+		}
+		if now-q.sentAt < limit && losses == q.losses {
+			open = append(open, q)
+			continue
+		}
 		for _, a := range q.asks {
 			if a.question == q {
-				a.question, a.alone = nil, a.alone || len(q.asks) > 1
+				a.question, a.alone = nil, a.alone || up && len(q.asks) > 1
 				c.unasked = append(c.unasked, a)
 			}
 		}
 	}
+	c.questions = open
 }

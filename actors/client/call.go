@@ -18,7 +18,9 @@ const tupleOverhead = 16
 type call struct {
 	slot   uint64
 	uses   uint64
+	to     *owner
 	sentAt time.Duration
+	losses int64 // of connections to the owner, before it was sent
 	ops    []*op // in the order of the tuples; nil once answered
 	left   int   // not nil; 0: the call is idle
 }
@@ -45,11 +47,15 @@ func (c *core) retire(k *call) {
 }
 
 // sendAll sends an owner's queue of one type, in order, as few requests as the limits allow.
-func (c *core) sendAll(now time.Duration, w *owner, t messages.RequestType) {
+func (c *core) sendAll(now time.Duration, w *owner, t messages.RequestType, up bool, losses int64) {
 	queue := w.queues[t]
 	for rest := queue; len(rest) > 0; {
 		n := c.howMany(rest)
-		c.sendSome(now, w.address, t, rest[:n])
+		if up {
+			c.sendSome(now, w, t, losses, rest[:n])
+		} else {
+			c.unsent(now, rest[:n], errUnreachable)
+		}
 		rest = rest[n:]
 	}
 	clear(queue)
@@ -58,9 +64,9 @@ func (c *core) sendAll(now time.Duration, w *owner, t messages.RequestType) {
 }
 
 // sendSome sends one request.
-func (c *core) sendSome(now time.Duration, to string, t messages.RequestType, ops []*op) {
+func (c *core) sendSome(now time.Duration, to *owner, t messages.RequestType, losses int64, ops []*op) {
 	k := c.takeCall()
-	k.sentAt, k.left = now, len(ops)
+	k.to, k.sentAt, k.losses, k.left = to, now, losses, len(ops)
 	c.request.Type, c.request.ResponseAddress = t, c.answerTo
 	c.idText = strconv.AppendUint(append(c.idText[:0], c.idPrefix...), k.id(), 10)
 	c.request.RequestId = string(c.idText)
@@ -74,8 +80,13 @@ func (c *core) sendSome(now time.Duration, to string, t messages.RequestType, op
 			c.metrics.Retries++
 		}
 	}
-	if err := c.net.send(to, &c.request); err != nil {
-		c.unsent(now, k, err)
+	if err := c.net.send(to.address, &c.request); err != nil {
+		k.left = 0
+		c.retire(k)
+		for _, o := range ops {
+			o.Attempts--
+		}
+		c.unsent(now, ops, err)
 		return
 	}
 	c.metrics.Requests++
@@ -106,20 +117,41 @@ func hasKey(ops []*op, o *op) bool {
 	return false
 }
 
-// unsent deals with a call whose message was not taken: nothing happened, so all may try again.
-func (c *core) unsent(now time.Duration, k *call, err error) {
-	for _, o := range k.ops {
+// unsent deals with operations whose message did not go out: nothing happened, so all may try again.
+func (c *core) unsent(now time.Duration, ops []*op, err error) {
+	for _, o := range ops {
 		c.metrics.Refusals++
-		o.call = nil
-		c.cache.forget(o.hash)
+		o.owner, o.call = nil, nil
+		if o.pauses >= patience {
+			c.cache.forget(o.hash)
+		}
 		c.pause(now, o, err)
 	}
-	k.left = 0
-	c.retire(k)
 }
 
-// expire gives up waiting for what is left of a call.
+// patience is how many pauses an operation makes before it doubts that its owner is the right one: connecting takes a moment.
+const patience = 3
+
+// expireCalls gives up the calls that were not answered in time, and those whose connection was lost.
+func (c *core) expireCalls(now time.Duration) {
+	for _, k := range c.calls {
+		if k.left == 0 {
+			continue
+		}
+		if now-k.sentAt >= c.options.AttemptTimeout {
+			c.expire(now, k)
+		} else if _, losses := c.net.link(k.to.address); losses > k.losses {
+			c.expire(now, k)
+		}
+	}
+}
+
+// expire gives up waiting for what is left of a call. An owner that has said nothing since is suspected: what was said about
+// other keys that it owns is forgotten too, or each of them would wait as long as this one.
 func (c *core) expire(now time.Duration, k *call) {
+	if k.to.heard <= k.sentAt {
+		c.cache.forgetOwner(k.to.address)
+	}
 	for _, o := range k.ops {
 		if o != nil {
 			c.metrics.AttemptTimeouts++
@@ -155,6 +187,7 @@ func (c *core) answered(now time.Duration, m *messages.KeyResponse) {
 		c.metrics.LateAnswers++
 		return
 	}
+	k.to.heard = now
 	for i, t := range m.Tuples {
 		o := k.opFor(i, t.Key)
 		if o == nil {

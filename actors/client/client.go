@@ -64,7 +64,7 @@ func New(o Options) (*Client, error) {
 	c.peers = runtime.NewPeers(runtime.PeersOptions{
 		// What waits for a server that is away must not reach it long after we gave up: it may be a write.
 		UnreachableAfter: o.AttemptTimeout,
-		Push:             runtime.PushOptions{DialBackoffMax: 250 * time.Millisecond, Logf: o.Logf},
+		Push:             runtime.PushOptions{DialBackoffMax: 250 * time.Millisecond, LocalIP: o.LocalIP, Logf: o.Logf},
 	})
 	c.mu.core = newCore(o, &sockets{c.peers}, c.answers.Address(), c.names.Address(), random.New(o.Seed))
 	go c.loop()
@@ -85,6 +85,15 @@ func (c *Client) listen(s messages.Socket) (*runtime.Pull, error) {
 
 // sockets is the core's network.
 type sockets struct{ peers *runtime.Peers }
+
+func (s *sockets) link(address string) (bool, int64) {
+	push, err := s.peers.Get(address)
+	if err != nil {
+		return false, 0
+	}
+	m := push.Metrics()
+	return m.Connected, m.Disconnects
+}
 
 func (s *sockets) send(address string, m runtime.Encoder) error {
 	push, err := s.peers.Get(address)

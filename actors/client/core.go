@@ -15,12 +15,19 @@ import (
 	"github.com/dinomo-kv/dinomo/messages/lattice"
 )
 
-// network is what the core sends through. A message is queued by send and goes out with flush; an error means that
-// it was not taken.
+// network is what the core sends through.
 type network interface {
+	// link says whether there is a connection to an address now, and how often one was lost. It begins to connect when there
+	// is none.
+	link(address string) (up bool, losses int64)
+	// send queues a message, connection or not; it goes out with flush. An error means that it was not taken.
 	send(address string, m runtime.Encoder) error
 	flush()
 }
+
+// errUnreachable: requests are not queued for an owner that is away. What waits there may reach it long after everybody has
+// given up on it, and it may be a write.
+var errUnreachable = fmt.Errorf("%w: the owner of the key cannot be reached", messages.ErrNoServers)
 
 // core is the client without sockets, locks, goroutines or clock: operations, messages and the time come in, messages go
 // out to its network, and operations that are over collect in ended. Times are durations since the client began.
@@ -79,6 +86,7 @@ type owner struct {
 	address string
 	queues  [messages.RequestType_DELETE + 1][]*op // by request type: a request has one
 	queued  int
+	heard   time.Duration // when it answered the last time
 }
 
 // maxOwners bounds the KN threads remembered; idle ones are dropped above it.
@@ -288,11 +296,7 @@ func (c *core) tick(now time.Duration) {
 			c.finish(o, err)
 		}
 	}
-	for _, k := range c.calls {
-		if k.left > 0 && now-k.sentAt >= c.options.AttemptTimeout {
-			c.expire(now, k)
-		}
-	}
+	c.expireCalls(now)
 	c.reconsider(now)
 	for i := 0; i < len(c.paused); {
 		if o := c.paused[i]; now >= o.due {
@@ -304,12 +308,15 @@ func (c *core) tick(now time.Duration) {
 	}
 }
 
+// lookAround is how often lost connections are noticed, and deadlines.
+const lookAround = 25 * time.Millisecond
+
 // nextTick returns how long tick can wait, or false when there is nothing to wait for.
 func (c *core) nextTick(now time.Duration) (time.Duration, bool) {
 	if c.live == 0 && len(c.questions) == 0 {
 		return 0, false
 	}
-	wait := min(max(c.options.AttemptTimeout/8, time.Millisecond), 100*time.Millisecond)
+	wait := min(max(c.options.AttemptTimeout/8, time.Millisecond), lookAround)
 	for _, o := range c.paused {
 		wait = min(wait, o.due-now)
 	}
@@ -319,8 +326,9 @@ func (c *core) nextTick(now time.Duration) (time.Duration, bool) {
 // flush sends everything that is queued.
 func (c *core) flush(now time.Duration) {
 	for i, w := range c.dirty {
+		up, losses := c.net.link(w.address)
 		for t := range w.queues {
-			c.sendAll(now, w, messages.RequestType(t))
+			c.sendAll(now, w, messages.RequestType(t), up, losses)
 		}
 		c.dirty[i] = nil
 	}

@@ -20,9 +20,10 @@ type fakeNet struct {
 	t         testing.TB
 	codec     *messages.Codec
 	full      bool
+	down      map[string]bool
+	losses    map[string]int64
 	requests  []sentRequest
 	questions []*messages.KeyAddressRequest
-	flushes   int
 }
 
 type sentRequest struct {
@@ -54,7 +55,19 @@ func (n *fakeNet) send(to string, m runtime.Encoder) error {
 	return nil
 }
 
-func (n *fakeNet) flush() { n.flushes++ }
+func (n *fakeNet) flush() {}
+
+func (n *fakeNet) link(address string) (bool, int64) { return !n.down[address], n.losses[address] }
+
+// cut loses the connection to an address; mend makes another one.
+func (n *fakeNet) cut(address string) {
+	if !n.down[address] {
+		n.down[address] = true
+		n.losses[address]++
+	}
+}
+
+func (n *fakeNet) mend(address string) { delete(n.down, address) }
 
 // stage is a core with a time line, driven by hand.
 type stage struct {
@@ -74,7 +87,7 @@ func newStage(t testing.TB, o Options, seed uint64) *stage {
 	if err := o.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	net := &fakeNet{t: t, codec: codec}
+	net := &fakeNet{t: t, codec: codec, down: map[string]bool{}, losses: map[string]int64{}}
 	s := &stage{core: newCore(o, net, "tcp://127.0.0.1:8300", "tcp://127.0.0.1:8400", random.New(seed)), net: net}
 	s.idPrefix = "c_"
 	return s
@@ -231,6 +244,10 @@ func TestCore(t *testing.T) {
 				s.answer(d)
 			case "locate":
 				s.locate(d)
+			case "cut":
+				s.net.cut(thread(d.CmdArgs[0].Key))
+			case "mend":
+				s.net.mend(thread(d.CmdArgs[0].Key))
 			case "full":
 				s.net.full = d.CmdArgs[0].Key == "on"
 			case "wait":

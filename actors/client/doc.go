@@ -22,6 +22,10 @@
 // Options.NoRetry a write without an answer ends in messages.ErrTimeout instead and is never sent again; whoever records
 // histories, or increments something, wants that. Reads are always repeated.
 //
+// Requests are sent over connections that stand, and never queued for an owner that is away: what waits in a queue could be
+// carried out long after its caller gave up. When a connection is lost, what was sent over it counts as unanswered at once,
+// so a dead owner costs milliseconds rather than a timeout.
+//
 // # What it does not do
 //
 // It keeps no values (the KNs are the cache), orders nothing between operations in flight at the same time (wait for

@@ -51,6 +51,11 @@ func (w *faultyWorld) run() {
 			w.owner[w.key()] = w.rng.IntN(3)
 		case p < 8:
 			w.net.full = w.rng.IntN(4) == 0
+			if owner := thread(strconv.Itoa(w.rng.IntN(3))); w.rng.IntN(2) == 0 {
+				w.net.cut(owner)
+			} else {
+				w.net.mend(owner)
+			}
 		default:
 			w.now += time.Duration(w.rng.IntN(60)) * time.Millisecond
 			w.tick(w.now)
@@ -59,6 +64,7 @@ func (w *faultyWorld) run() {
 	}
 	// Let everything come to its end: the network is kind now, but time passes.
 	w.net.full = false
+	clear(w.net.down)
 	for range 2000 {
 		if w.live == 0 {
 			break

@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/internal/clock"
@@ -16,6 +17,8 @@ type Options struct {
 	Routing []string
 	// IP is where the client listens, numeric, and what servers connect to. Default 127.0.0.1.
 	IP string
+	// LocalIP, when valid, is the address of this machine that connections are made from.
+	LocalIP netip.Addr
 	// Plan and PortOffset choose the two ports: the plan's client rows plus PortOffset. Several clients on one IP need
 	// several offsets. AnyPort takes free ports instead; servers do not mind, as every request says where we listen.
 	Plan       messages.Plan
