@@ -73,7 +73,7 @@ func (n *Node) start(ctx context.Context) error {
 	var err error
 	n.session, err = remote.Dial(ctx, remote.Options{
 		Dialer: o.Dialer, Address: o.DPM, Identity: o.PrivateIP, PID: uint32(os.Getpid()), PIDStart: dpm.ProcessStart(uint32(os.Getpid())),
-		DialTimeout: o.DialTimeout, Timeout: o.VerbTimeout, Clock: o.Clock,
+		DialTimeout: o.DialTimeout, Timeout: o.VerbTimeout, LocalIP: o.LocalIP, Clock: o.Clock,
 		Waiting: func(err error) { o.Logf("still waits for the DPM at %s: %v", o.DPM, err) },
 	})
 	if err != nil {
@@ -148,7 +148,10 @@ func (n *Node) openThread(ctx context.Context, number int, self identity, codec 
 // startControl hosts the control actor and binds its sockets: all of the port table's that are not request sockets.
 func (n *Node) startControl(ctx context.Context, self identity, codec *messages.Codec, public *published) error {
 	o := &n.o
-	n.net = runtime.NewTCP(runtime.TCPOptions{Clock: o.Clock, Logf: o.Logf})
+	n.net = runtime.NewTCP(runtime.TCPOptions{
+		Clock: o.Clock, Logf: o.Logf, Req: runtime.ReqOptions{LocalIP: o.LocalIP},
+		Peers: runtime.PeersOptions{Push: runtime.PushOptions{LocalIP: o.LocalIP}},
+	})
 	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.net, Clock: o.Clock, Logf: o.Logf})
 	address := o.address(o.PrivateIP, messages.KNControl)
 	d := newDesk(n.session, o.Clock, o.MapPeriod, n.tell)

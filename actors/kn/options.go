@@ -2,6 +2,7 @@ package kn
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
@@ -32,6 +33,10 @@ type Options struct {
 	// else is there, and of the management node; each may be empty.
 	Monitors, Routes []string
 	Seed, Manage     string
+
+	// LocalIP, when valid, is the address that the node connects from; see runtime.PushOptions and fabric.DialOptions. That of
+	// Peers is set to it.
+	LocalIP netip.Addr
 
 	// Cache is one thread's. Its seed is made different for each.
 	Cache    dac.Options
@@ -91,6 +96,7 @@ func (o *Options) EnsureDefaults() {
 	o.Cache.EnsureDefaults()
 	o.Appender.EnsureDefaults()
 	o.Limits = o.Limits.EnsureDefaults()
+	o.Peers.Push.LocalIP = o.LocalIP
 	o.Pull.EnsureDefaults()
 	o.Peers.EnsureDefaults()
 	if o.Clock == nil {
