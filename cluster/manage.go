@@ -62,7 +62,7 @@ func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Opt
 	}
 	o := manager.Options{
 		IP: ip, Plan: plan, Monitors: c.Server.Monitoring, Addresses: network.Addresses(),
-		Transport: transportOptions(c), Logf: env.logf(),
+		Transport: transportOptions(c, ip), Logf: env.logf(),
 		Provisioner: func(events func(manager.Event)) (manager.Provisioner, error) {
 			processes.Events = events
 			return local.New(processes)

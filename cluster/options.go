@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 
@@ -75,16 +76,29 @@ func pullOptions(c *conf.Config, queue int) runtime.PullOptions {
 	}
 }
 
-func peersOptions(c *conf.Config) runtime.PeersOptions {
+func peersOptions(c *conf.Config, ip string) runtime.PeersOptions {
 	queue := int(c.Dinomo.Limits.SendQueueBytes)
-	return runtime.PeersOptions{Push: runtime.PushOptions{QueueBytes: queue}, QueueBytes: max(64<<20, 2*queue)}
+	return runtime.PeersOptions{Push: runtime.PushOptions{QueueBytes: queue, LocalIP: dialFrom(ip)}, QueueBytes: max(64<<20, 2*queue)}
 }
 
-// transportOptions returns the options of the control plane.
-func transportOptions(c *conf.Config) runtime.TCPOptions {
-	return runtime.TCPOptions{Pull: runtime.PullOptions{
-		MaxFrameBytes: messages.MaxMessageBytes, MaxConnections: c.Dinomo.Limits.Connections, HandshakeTimeout: c.Dinomo.Timeouts.Handshake,
-	}}
+// transportOptions returns the options of the control plane of the node at ip.
+func transportOptions(c *conf.Config, ip string) runtime.TCPOptions {
+	return runtime.TCPOptions{
+		Pull: runtime.PullOptions{
+			MaxFrameBytes: messages.MaxMessageBytes, MaxConnections: c.Dinomo.Limits.Connections, HandshakeTimeout: c.Dinomo.Timeouts.Handshake,
+		},
+		Req:   runtime.ReqOptions{LocalIP: dialFrom(ip)},
+		Peers: runtime.PeersOptions{Push: runtime.PushOptions{LocalIP: dialFrom(ip)}},
+	}
+}
+
+// dialFrom returns the address that a node connects from: its own where all nodes share a loopback, so that a firewall (and
+// whoever reads a packet trace) can tell them apart, and elsewhere none, which leaves it to the routes.
+func dialFrom(ip string) netip.Addr {
+	if a, err := netip.ParseAddr(ip); err == nil && a.IsLoopback() {
+		return a
+	}
+	return netip.Addr{}
 }
 
 // DPMOptions makes the options of a DPM node.
@@ -113,7 +127,7 @@ func DPMOptions(c *conf.Config, env Env) (dpmnode.Options, error) {
 		Listen: func(p *dpm.Pool, o fabric.ListenOptions) (fabric.Listener, error) {
 			return b.Listen(p.Region(), p.Service(c.Dinomo.Fabric == conf.FabricSHM), o)
 		},
-		Transport: transportOptions(c), Logf: env.logf(),
+		Transport: transportOptions(c, c.DPMAddress()), Logf: env.logf(),
 	}, nil
 }
 
@@ -161,7 +175,8 @@ func KNOptions(c *conf.Config, env Env) (kn.Options, error) {
 			BatchEntries: entries, Prealloc: min(c.KVS.PreallocSegments, 16),
 			Compression: compression, CompressAbove: int(c.Dinomo.Pool.CompressionMinBytes),
 		},
-		LWW: lww, Limits: MessageLimits(c), Pull: pullOptions(c, c.Net.RequestQueue), Peers: peersOptions(c),
+		LWW: lww, Limits: MessageLimits(c), Pull: pullOptions(c, c.Net.RequestQueue), Peers: peersOptions(c, c.Server.PrivateIP),
+		LocalIP:     dialFrom(c.Server.PrivateIP),
 		VerbTimeout: c.Dinomo.Timeouts.Verb, RenewPeriod: c.Dinomo.Lease.RenewPeriod,
 		ReportPeriod: c.Policy.ServerReportPeriod, KeyReportPeriod: c.Policy.KeyReportPeriod,
 		Logf: env.logf(), Version: env.Version,
@@ -173,8 +188,9 @@ func RouteOptions(c *conf.Config, env Env) (route.Options, error) {
 	plan, err := Plan(c)
 	return route.Options{
 		IP: c.Routing.IP, Plan: plan, Threads: c.Threads.Routing, DPM: c.DPMAddress(), Monitors: c.Routing.Monitoring,
-		Limits: MessageLimits(c), Pull: pullOptions(c, c.Net.RequestQueue), Peers: peersOptions(c), Transport: transportOptions(c),
-		Logf: env.logf(),
+		Limits: MessageLimits(c), Pull: pullOptions(c, c.Net.RequestQueue), Peers: peersOptions(c, c.Routing.IP),
+		Transport: transportOptions(c, c.Routing.IP),
+		Logf:      env.logf(),
 	}, err
 }
 
@@ -187,7 +203,7 @@ func MonitorOptions(c *conf.Config, env Env) (monitor.Options, error) {
 			InitialKNs: c.IB.InitialKNs, VirtualNodes: c.Dinomo.VirtualNodes,
 			PrepareTimeout: c.Dinomo.Timeouts.Reconfiguration, Lease: c.Dinomo.Lease.Length, LeaseMargin: c.Dinomo.Lease.Margin,
 		},
-		SummaryPeriod: c.Policy.DecisionPeriod, Transport: transportOptions(c), Logf: env.logf(),
+		SummaryPeriod: c.Policy.DecisionPeriod, Transport: transportOptions(c, c.Monitoring.IP), Logf: env.logf(),
 	}, err
 }
 
@@ -208,7 +224,7 @@ func ClientOptions(c *conf.Config, env Env) (client.Options, error) {
 		return client.Options{}, err
 	}
 	return client.Options{
-		Routing: routing, IP: c.User.IP, Plan: plan, AttemptTimeout: c.Policy.Timeout,
+		Routing: routing, IP: c.User.IP, LocalIP: dialFrom(c.User.IP), Plan: plan, AttemptTimeout: c.Policy.Timeout,
 		OperationTimeout: max(20*c.Policy.Timeout, c.Policy.Timeout), MaxAnswerBytes: int(c.Dinomo.Limits.MessageBytes), Logf: env.logf(),
 	}, nil
 }

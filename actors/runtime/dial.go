@@ -10,9 +10,13 @@ import (
 	"github.com/go-zeromq/zmq4"
 )
 
-// dialPeer connects to a bound socket and shakes hands. It ends early when ctx does.
-func dialPeer(ctx context.Context, to netip.AddrPort, socket zmq4.SocketType, dialTimeout, handshakeTimeout time.Duration) (*net.TCPConn, error) {
+// dialPeer connects to a bound socket, from an IP of this machine if one is given, and shakes hands. It ends early when ctx
+// does.
+func dialPeer(ctx context.Context, from netip.Addr, to netip.AddrPort, socket zmq4.SocketType, dialTimeout, handshakeTimeout time.Duration) (*net.TCPConn, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
+	if from.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
 	conn, err := dialer.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -386,7 +387,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 			io.Copy(io.Discard, c)
 		}
 	}()
-	if _, err := dialPeer(ctx, endpoint, socketPush, time.Hour, time.Hour); err == nil {
+	if _, err := dialPeer(ctx, netip.Addr{}, endpoint, socketPush, time.Hour, time.Hour); err == nil {
 		t.Fatal("a silent peer shook hands")
 	}
 }

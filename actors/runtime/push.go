@@ -37,6 +37,9 @@ type PushOptions struct {
 	// connection up after three. It finds peers that vanished without a word; a peer that is
 	// merely too slow to read is given up too, so keep it well above the longest pause.
 	HeartbeatInterval time.Duration
+	// LocalIP, when valid, is the address of this machine that connections are made from: nodes that share a machine
+	// can then be told apart by a firewall.
+	LocalIP netip.Addr
 	// Clock times the pauses between attempts.
 	Clock clock.Clock
 	// Logf receives a line when a peer is lost or cannot be reached, at most one a second.

@@ -114,7 +114,7 @@ func (p *Push) sleep(d time.Duration) {
 }
 
 func (p *Push) connect() (*pushConn, error) {
-	tcp, err := dialPeer(p.ctx, p.endpoint, socketPush, p.options.DialTimeout, p.options.HandshakeTimeout)
+	tcp, err := dialPeer(p.ctx, p.options.LocalIP, p.endpoint, socketPush, p.options.DialTimeout, p.options.HandshakeTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ type ReqOptions struct {
 	DialTimeout, HandshakeTimeout, IOTimeout time.Duration
 	// RetryPause is the pause after a failed attempt (default 50 ms).
 	RetryPause time.Duration
+	// LocalIP is as in PushOptions.
+	LocalIP netip.Addr
 	// Clock times the pauses.
 	Clock clock.Clock
 }
@@ -103,7 +105,7 @@ func (q *Req) timedOut(ctx context.Context, last error) error {
 // only if it is in step.
 func (q *Req) attempt(ctx context.Context, request []byte) (reply []byte, err error) {
 	if q.stream == nil {
-		tcp, err := dialPeer(ctx, q.endpoint, socketReq, q.options.DialTimeout, q.options.HandshakeTimeout)
+		tcp, err := dialPeer(ctx, q.options.LocalIP, q.endpoint, socketReq, q.options.DialTimeout, q.options.HandshakeTimeout)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
@@ -187,6 +188,8 @@ type DialOptions struct {
 	Hello       Hello
 	DialTimeout time.Duration // default 5 s
 	Timeout     time.Duration // bound on one Post or Call; default 5 s
+	// LocalIP, when valid, is the address of this machine that the connection is made from (shm, tcp).
+	LocalIP netip.Addr
 }
 
 // EnsureDefaults fills zero fields.

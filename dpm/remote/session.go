@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type Options struct {
 	PIDStart uint64
 	// DialTimeout bounds one attempt, Timeout one Post or Call. Defaults as fabric.DialOptions.
 	DialTimeout, Timeout time.Duration
+	LocalIP              netip.Addr // as in fabric.DialOptions
 	// RetryEvery is the pause between attempts while the pool is busy or not there. Default 20 ms.
 	RetryEvery time.Duration
 	Clock      clock.Clock
@@ -139,7 +141,7 @@ func (s *Session) dial(ctx context.Context, thread uint16) (fabric.QP, error) {
 	if closed {
 		return nil, fabric.ErrClosed
 	}
-	o := fabric.DialOptions{DialTimeout: s.o.DialTimeout, Timeout: s.o.Timeout, Hello: fabric.Hello{
+	o := fabric.DialOptions{DialTimeout: s.o.DialTimeout, Timeout: s.o.Timeout, LocalIP: s.o.LocalIP, Hello: fabric.Hello{
 		Rank: s.rank, Incarnation: s.incarnation, Thread: thread, Access: fabric.ReadWrite, Pool: s.pool,
 		Identity: s.o.Identity, PID: s.o.PID, PIDStart: s.o.PIDStart,
 	}}
