@@ -249,6 +249,7 @@ type Listener interface {
 type ListenOptions struct {
 	Address        string // "ip:port"; port 0 picks one
 	Path           string // the file that peers map (shm only)
+	Pool           PoolID // diallers that name another pool are turned away early; all zero: Admit decides alone
 	MaxConnections int    // default 4096
 	Logf           func(format string, args ...any)
 }

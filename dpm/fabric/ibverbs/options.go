@@ -38,7 +38,25 @@ type Options struct {
 	// AckTimeout is the exponent of the time after which a packet counts as lost: 4.096 us * 2^AckTimeout.
 	// 1 to 31, default 14 (67 ms; with 6 retries a dead peer is noticed after about half a second).
 	AckTimeout int
+	// Polls of the completion queue before a wait sleeps, default 500: some tens of microseconds. Fewer
+	// where processors are scarce.
+	Polls int
+	// Persist says how FLUSH makes WRITEs durable in the pool's memory when the durability is dax.
+	Persist Persist // default ByProcessor
 }
+
+// Persist is a way to make what a card has written persistent. Which one is right depends on where the
+// server's hardware lets a card's writes end, and software cannot find that out.
+type Persist string
+
+// The ways.
+const (
+	// ByProcessor: the DPM writes the cache lines back. Right on every machine; costs the DPM's processor.
+	ByProcessor Persist = "processor"
+	// ByRead: a READ behind the WRITEs drives them out of the card and the bus. Enough when they end in memory
+	// and not in a cache (DDIO off), or when caches are persistent (eADR).
+	ByRead Persist = "read"
+)
 
 // EnsureDefaults fills zero fields.
 func (o *Options) EnsureDefaults() {
@@ -50,6 +68,12 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.AckTimeout == 0 {
 		o.AckTimeout = 14
+	}
+	if o.Polls == 0 {
+		o.Polls = 500
+	}
+	if o.Persist == "" {
+		o.Persist = ByProcessor
 	}
 }
 
@@ -66,6 +90,10 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("ibverbs retries %d: want 1 to 6 (7 means for ever on some hardware)", o.Retries)
 	case o.AckTimeout < 1 || o.AckTimeout > 31:
 		return fmt.Errorf("ibverbs ack-timeout %d: want 1 to 31", o.AckTimeout)
+	case o.Polls < 1:
+		return fmt.Errorf("ibverbs polls %d: want at least 1", o.Polls)
+	case o.Persist != ByProcessor && o.Persist != ByRead:
+		return fmt.Errorf("ibverbs persist %q: want %s or %s", o.Persist, ByProcessor, ByRead)
 	}
 	return nil
 }

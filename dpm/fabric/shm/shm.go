@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
@@ -31,9 +32,9 @@ func Listen(region pmem.Region, service fabric.Service, o fabric.ListenOptions) 
 	l, err := stream.Listen(region, service, o, stream.Config{
 		Backend:   wire.SHM,
 		FlushOnly: true,
-		Greet: func(_ fabric.Hello, s *fabric.Session, _ []byte) ([]byte, func(), error) {
+		Greet: func(_ net.Conn, _ fabric.Hello, s *fabric.Session, _ []byte) ([]byte, error) {
 			s.Path = o.Path
-			return id.encode(), nil, nil
+			return id.encode(), nil
 		},
 	})
 	if err != nil {

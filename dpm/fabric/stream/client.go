@@ -20,7 +20,7 @@ import (
 
 // Client is the dialler's end of one connection; it implements fabric.QP.
 type Client struct {
-	socket   *net.TCPConn
+	socket   net.Conn
 	in       *bufio.Reader
 	session  fabric.Session
 	extra    []byte
@@ -53,27 +53,35 @@ func Dial(ctx context.Context, address string, o fabric.DialOptions, backend wir
 	if o.LocalIP.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(o.LocalIP, 0))
 	}
-	raw, err := dialer.DialContext(ctx, "tcp", address)
+	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, dialError(address, "is it running?", err)
+		return nil, DialError(address, "is it running?", err)
 	}
-	c := &Client{socket: raw.(*net.TCPConn), options: o, done: make(chan struct{})}
-	tune(c.socket)
+	return Attach(ctx, conn, address, o, backend, extra)
+}
+
+// Attach greets over an open connection, which it owns from then on, and returns the admitted one.
+func Attach(ctx context.Context, conn net.Conn, address string, o fabric.DialOptions, backend wire.Backend, extra []byte) (*Client, error) {
+	o.EnsureDefaults()
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	c := &Client{socket: conn, options: o, done: make(chan struct{})}
+	tune(conn)
 	c.in = bufio.NewReaderSize(c.socket, bufferBytes)
 	stop := context.AfterFunc(ctx, func() { _ = c.socket.Close() })
-	err = c.greet(ctx, backend, extra)
+	err := c.greet(ctx, backend, extra)
 	if !stop() {
 		err = ctx.Err()
 	}
 	if err != nil {
 		_ = c.socket.Close()
-		return nil, dialError(address, "is a DPM listening there?", err)
+		return nil, DialError(address, "is a DPM listening there?", err)
 	}
 	return c, nil
 }
 
-// dialError names the address, and says what to look at when nobody refused us in so many words.
-func dialError(address, hint string, err error) error {
+// DialError names the address, and says what to look at when nobody refused us in so many words.
+func DialError(address, hint string, err error) error {
 	var r refusal
 	switch {
 	case errors.As(err, &r):
@@ -112,7 +120,7 @@ func (c *Client) greet(ctx context.Context, backend wire.Backend, extra []byte) 
 	switch {
 	case p.Status != wire.OK:
 		if sentinel := p.Status.Err(); sentinel != nil {
-			return refusal{text: string(body), sentinel: sentinel}
+			return Refusal(string(body), sentinel)
 		}
 	case p.Version != wire.Version:
 		return fmt.Errorf("listener speaks fabric protocol %d, this is %d: %w", p.Version, wire.Version, fabric.ErrWrongPool)
@@ -124,6 +132,9 @@ func (c *Client) greet(ctx context.Context, backend wire.Backend, extra []byte) 
 	}
 	return c.socket.SetDeadline(noDeadline)
 }
+
+// Refusal returns an error with the listener's words that wraps sentinel.
+func Refusal(text string, sentinel error) error { return refusal{text, sentinel} }
 
 // refusal is the listener's own words with the sentinel that they stand for.
 type refusal struct {
@@ -161,6 +172,9 @@ func (c *Client) Close() error {
 	c.kill(fabric.ErrClosed)
 	return nil
 }
+
+// Break makes the connection dead because of err, unless it is already, and returns why it is dead.
+func (c *Client) Break(err error) error { return c.kill(c.why(err)) }
 
 // kill makes the connection dead for cause, unless it is already, and returns why it is dead.
 func (c *Client) kill(cause error) error {

@@ -33,7 +33,6 @@ type connection struct {
 	admitted bool
 	session  fabric.Session
 	hello    fabric.Hello
-	release  func()
 
 	descriptors    []wire.Descriptor
 	raw            []byte // encoded descriptors
@@ -42,9 +41,7 @@ type connection struct {
 }
 
 func newConnection(l *Listener, socket net.Conn) *connection {
-	if t, ok := socket.(*net.TCPConn); ok {
-		tune(t)
-	}
+	tune(socket)
 	return &connection{
 		listener: l, socket: socket,
 		in: bufio.NewReaderSize(socket, bufferBytes), out: bufio.NewWriterSize(socket, bufferBytes),
@@ -53,7 +50,11 @@ func newConnection(l *Listener, socket net.Conn) *connection {
 }
 
 // tune asks for what verbs need. The kernel may grant less; nothing depends on it but speed.
-func tune(t *net.TCPConn) {
+func tune(conn net.Conn) {
+	t, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
 	_ = t.SetNoDelay(true)
 	_ = t.SetReadBuffer(socketBytes)
 	_ = t.SetWriteBuffer(socketBytes)
@@ -70,8 +71,8 @@ func (c *connection) run() {
 		err = c.serve()
 		_ = c.socket.Close()
 	}
-	if c.release != nil {
-		c.release()
+	if l.config.Release != nil {
+		l.config.Release(c.socket)
 	}
 	close(c.quiet)
 	if admitted {
@@ -98,8 +99,8 @@ func (c *connection) greet() (admitted bool, reason fabric.RefusalReason, err er
 	if c.surplus {
 		return false, fabric.RefusedFull, fmt.Errorf("%d connections are open already: %w", l.options.MaxConnections, fabric.ErrRefused)
 	}
-	if l.fenced(c.hello) {
-		return false, fabric.RefusedFenced, fmt.Errorf("rank %d incarnation %d: %w", c.hello.Rank, c.hello.Incarnation, fabric.ErrFenced)
+	if err := l.precheck(c.hello); err != nil {
+		return false, reasonOf(err, fabric.RefusedOther), err
 	}
 	l.replace(c.hello)
 	s, err := l.service.Admit(c.hello)
@@ -162,7 +163,7 @@ func (c *connection) complete(s *fabric.Session, extra []byte) ([]byte, error) {
 	var answerExtra []byte
 	if l.config.Greet != nil {
 		var err error
-		if answerExtra, c.release, err = l.config.Greet(c.hello, s, extra); err != nil {
+		if answerExtra, err = l.config.Greet(c.socket, c.hello, s, extra); err != nil {
 			return nil, err
 		}
 	}

@@ -29,8 +29,11 @@ type Config struct {
 	// Revocable is what Listener.Revocable returns.
 	Revocable bool
 	// Greet, when set, sees the extra part of an admitted peer's greeting and makes that of the answer. The session may be
-	// changed. release, when not nil, runs after the connection's last verb, before Gone.
-	Greet func(h fabric.Hello, s *fabric.Session, extra []byte) (answer []byte, release func(), err error)
+	// changed.
+	Greet func(conn net.Conn, h fabric.Hello, s *fabric.Session, extra []byte) (answer []byte, err error)
+	// Release, when set, runs after a connection's last verb, admitted or not: when it has returned
+	// nothing of that peer may reach the memory any more by the other way.
+	Release func(conn net.Conn)
 
 	handshake time.Duration // tests shorten it; default handshakeTimeout
 }
@@ -63,20 +66,25 @@ type metrics struct {
 
 // Listen binds o.Address and starts to serve.
 func Listen(region pmem.Region, service fabric.Service, o fabric.ListenOptions, config Config) (*Listener, error) {
-	o.EnsureDefaults()
-	if config.handshake == 0 {
-		config.handshake = handshakeTimeout
-	}
 	socket, err := net.Listen("tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s verbs on %q (is another DPM running there?): %w", config.Backend, o.Address, err)
+	}
+	return Serve(socket, region, service, o, config), nil
+}
+
+// Serve starts to serve what socket accepts, and owns socket from then on.
+func Serve(socket net.Listener, region pmem.Region, service fabric.Service, o fabric.ListenOptions, config Config) *Listener {
+	o.EnsureDefaults()
+	if config.handshake == 0 {
+		config.handshake = handshakeTimeout
 	}
 	l := &Listener{config: config, options: o, region: region, service: service, socket: socket, closing: make(chan struct{})}
 	l.mu.connections = make(map[*connection]struct{})
 	l.mu.fenced = make(map[fabric.Rank]fabric.Incarnation)
 	l.loops.Add(1)
 	go l.accept()
-	return l, nil
+	return l
 }
 
 // Address implements fabric.Listener.
@@ -276,12 +284,29 @@ func (l *Listener) connectionOf(rank fabric.Rank, incarnation fabric.Incarnation
 	return nil
 }
 
-// fenced reports whether a greeting names a fenced rank and incarnation.
-func (l *Listener) fenced(h fabric.Hello) bool {
+// Judge is for backends that meet a peer before there is a connection to serve: it says why the peer need not
+// be listened to any further (ErrFenced or ErrWrongPool), and counts it as refused then; else nil.
+func (l *Listener) Judge(h fabric.Hello) error {
+	err := l.precheck(h)
+	if err != nil {
+		l.metrics.refused[reasonOf(err, fabric.RefusedOther)].Add(1)
+	}
+	return err
+}
+
+// precheck says why a peer is refused before the service is asked.
+func (l *Listener) precheck(h fabric.Hello) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	upTo, ok := l.mu.fenced[h.Rank]
-	return ok && h.Rank != 0 && h.Incarnation <= upTo
+	l.mu.Unlock()
+	if ok && h.Rank != 0 && h.Incarnation <= upTo {
+		return fmt.Errorf("rank %d incarnation %d: %w", h.Rank, h.Incarnation, fabric.ErrFenced)
+	}
+	none := fabric.PoolID{}
+	if own := l.options.Pool; own != none && h.Pool != none && h.Pool != own {
+		return fmt.Errorf("peer wants pool %s, this is %s: %w", h.Pool, own, fabric.ErrWrongPool)
+	}
+	return nil
 }
 
 // refuse tells the peer why it is not wanted, without waiting for it, and closes.

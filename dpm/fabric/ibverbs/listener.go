@@ -1,0 +1,158 @@
+//go:build rdma && linux && cgo
+
+package ibverbs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/dpm/fabric/stream"
+	"github.com/dinomo-kv/dinomo/dpm/fabric/wire"
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
+)
+
+// setup is one of the two ways to connect queue pairs.
+type setup interface {
+	net.Listener // Accept returns *endpoint
+	card() *device
+	serve(check func(fabric.Hello) error)
+	finish()
+}
+
+// Listener admits queue pairs and registers the pool's memory for them. It implements fabric.Listener.
+type Listener struct {
+	*stream.Listener
+	setup  setup
+	memory *region
+}
+
+// grant is the extra part of the answer to an admitted peer: where the pool is.
+//
+//	base:u64 rkey:u32 persist:u8 0:3
+type grant struct {
+	base    uint64
+	rkey    uint32
+	persist Persist
+}
+
+const grantBytes = 16
+
+func (g grant) encode() []byte {
+	b := binary.LittleEndian.AppendUint64(nil, g.base)
+	b = binary.LittleEndian.AppendUint32(b, g.rkey)
+	persist := byte(0)
+	if g.persist == ByRead {
+		persist = 1
+	}
+	return append(b, persist, 0, 0, 0)
+}
+
+func parseGrant(b []byte) (grant, error) {
+	if len(b) != grantBytes || b[12] > 1 {
+		return grant{}, fmt.Errorf("grant % x: %w", b, wire.ErrBadFrame)
+	}
+	g := grant{base: binary.LittleEndian.Uint64(b), rkey: binary.LittleEndian.Uint32(b[8:]), persist: ByProcessor}
+	if b[12] == 1 {
+		g.persist = ByRead
+	}
+	return g, nil
+}
+
+// Listen registers the region with the card and starts to serve. Address is an address of the card's with RDMACM, any of
+// the machine's with Socket.
+func Listen(memory pmem.Region, service fabric.Service, lo fabric.ListenOptions, o Options) (fabric.Listener, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	var s setup
+	var err error
+	if o.Setup == Socket {
+		s, err = asSetup(listenSocket(lo.Address, o))
+	} else {
+		s, err = asSetup(listenCM(lo.Address, o))
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &Listener{setup: s}
+	if l.memory, err = s.card().register(memory.View(0, memory.Bytes())); err != nil {
+		go s.serve(nil) // finish waits for its end
+		_ = s.Close()
+		s.finish()
+		return nil, err
+	}
+	g := grant{base: l.memory.base, rkey: l.memory.rkey, persist: o.Persist}
+	l.Listener = stream.Serve(s, memory, service, lo, stream.Config{
+		Backend: wire.IBVerbs, FlushOnly: true, Revocable: true,
+		Greet: func(conn net.Conn, h fabric.Hello, _ *fabric.Session, _ []byte) ([]byte, error) {
+			return g.encode(), conn.(*endpoint).setAccess(h.Access)
+		},
+		Release: func(conn net.Conn) {
+			_ = conn.Close()
+			<-conn.(*endpoint).destroyed // the card serves nothing of this peer's any more
+		},
+	})
+	go s.serve(l.Judge)
+	return l, nil
+}
+
+func asSetup[S setup](s S, err error) (setup, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close implements fabric.Listener.
+func (l *Listener) Close() error {
+	first := l.memory != nil
+	err := l.Listener.Close()
+	if first {
+		l.setup.finish()
+		err = errors.Join(err, l.memory.close())
+		l.memory = nil
+	}
+	return err
+}
+
+// Dialer makes queue pairs by RDMA. Its zero value takes the first card that there is.
+type Dialer struct{ Options Options }
+
+// Dial implements fabric.Dialer.
+func (d Dialer) Dial(ctx context.Context, address string, do fabric.DialOptions) (fabric.QP, error) {
+	o := d.Options
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	do.EnsureDefaults()
+	ctx, cancel := context.WithTimeout(ctx, do.DialTimeout)
+	defer cancel()
+	connect := dialCM
+	if o.Setup == Socket {
+		connect = dialSocket
+	}
+	e, _, err := connect(ctx, address, do.Hello, o)
+	if err != nil {
+		return nil, stream.DialError(address, "is it running, with fabric ibverbs and the same setup?", err)
+	}
+	channel, err := stream.Attach(ctx, e, address, do, wire.IBVerbs, nil)
+	if err != nil {
+		return nil, err
+	}
+	g, err := parseGrant(channel.Extra())
+	if err != nil {
+		return nil, errors.Join(err, channel.Close())
+	}
+	return newQP(e, channel, g, do), nil
+}
+
+var (
+	_ fabric.Listener = (*Listener)(nil)
+	_ fabric.Dialer   = Dialer{}
+)

@@ -1,0 +1,217 @@
+//go:build rdma && linux && cgo
+
+package ibverbs
+
+/*
+#include "verbs.h"
+*/
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/internal/clock"
+	"github.com/dinomo-kv/dinomo/internal/random"
+)
+
+func now() time.Time { return clock.Real{}.Now() }
+
+// setupTimeout bounds the exchange over the set-up socket at the listener's end.
+const setupTimeout = 5 * time.Second
+
+// socketSetup connects queue pairs by an exchange over TCP. The connection stays open for as long as the
+// queue pair lives: its end tells that the other process has gone.
+type socketSetup struct {
+	*queue
+	device  *device
+	port    port
+	options Options
+	socket  net.Listener
+}
+
+func listenSocket(address string, o Options) (*socketSetup, error) {
+	d, p, err := choosePort(o, netip.Addr{})
+	if err != nil {
+		return nil, err
+	}
+	socket, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for RDMA set-up on %q (is another DPM running there?): %w", address, err)
+	}
+	return &socketSetup{queue: newQueue(), device: d, port: p, options: o, socket: socket}, nil
+}
+
+func (s *socketSetup) card() *device { return s.device }
+
+// Addr implements net.Listener.
+func (s *socketSetup) Addr() net.Addr { return s.socket.Addr() }
+
+// serve accepts until the socket is closed. check judges what a peer says of itself.
+func (s *socketSetup) serve(check func(fabric.Hello) error) {
+	for {
+		peer, err := s.socket.Accept()
+		if err != nil {
+			select {
+			case <-s.closed:
+				return
+			default:
+				clock.Real{}.Sleep(50 * time.Millisecond) // out of descriptors, usually
+				continue
+			}
+		}
+		if !s.enter() {
+			_ = peer.Close()
+			continue
+		}
+		go func() {
+			defer s.leave()
+			if err := s.setUp(peer, check); err != nil {
+				_, _ = peer.Write(appendVerdict(nil, err))
+				_ = peer.Close()
+			}
+		}()
+	}
+}
+
+// setUp makes this end of a queue pair for one peer and hands it to Accept.
+func (s *socketSetup) setUp(peer net.Conn, check func(fabric.Hello) error) error {
+	_ = peer.SetDeadline(now().Add(setupTimeout))
+	var b [recordBytes + linkBytes]byte
+	if _, err := io.ReadFull(peer, b[:]); err != nil {
+		return err
+	}
+	r, err := parseRecord(b[:])
+	if err != nil {
+		return err
+	}
+	theirs, err := parseLink(b[recordBytes:])
+	if err != nil {
+		return err
+	}
+	if err := check(r.hello()); err != nil {
+		return err
+	}
+	e, ours, err := startPlain(s.device, s.port, s.options, false, peer)
+	if err != nil {
+		return err
+	}
+	if err := e.connectPlain(s.port, s.options, ours, theirs); err != nil {
+		_ = e.Close()
+		return err
+	}
+	if _, err := peer.Write(ours.append(appendVerdict(nil, nil))); err != nil {
+		_ = e.Close()
+		return err
+	}
+	_ = peer.SetDeadline(time.Time{})
+	go e.watchSocket(peer)
+	return s.deliver(e)
+}
+
+// Close implements net.Listener.
+func (s *socketSetup) Close() error {
+	err := s.socket.Close()
+	s.queue.close()
+	return err
+}
+
+// dialSocket connects a queue pair to the listener at address.
+func dialSocket(ctx context.Context, address string, h fabric.Hello, o Options) (*endpoint, *device, error) {
+	d, p, err := choosePort(o, netip.Addr{})
+	if err != nil {
+		return nil, nil, err
+	}
+	peer, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = peer.Close() })
+	e, ours, err := startPlain(d, p, o, true, peer)
+	if err == nil {
+		if err = e.exchange(peer, p, o, recordOf(h), ours); err != nil {
+			_ = e.Close()
+		}
+	}
+	if !stop() && err != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = peer.Close()
+		return nil, nil, err
+	}
+	go e.watchSocket(peer)
+	return e, d, nil
+}
+
+// exchange is the dialler's side of the set-up.
+func (e *endpoint) exchange(peer net.Conn, p port, o Options, r record, ours link) error {
+	if _, err := peer.Write(ours.append(r.append(nil))); err != nil {
+		return err
+	}
+	var verdict [2 + 255]byte
+	if _, err := io.ReadFull(peer, verdict[:2]); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(peer, verdict[2:2+verdict[1]]); err != nil {
+		return err
+	}
+	if err := parseVerdict(verdict[:2+int(verdict[1])]); err != nil {
+		return err
+	}
+	var b [linkBytes]byte
+	if _, err := io.ReadFull(peer, b[:]); err != nil {
+		return err
+	}
+	theirs, err := parseLink(b[:])
+	if err != nil {
+		return err
+	}
+	return e.connectPlain(p, o, ours, theirs)
+}
+
+// startPlain makes a queue pair that is not connected yet, and its half of the link.
+func startPlain(d *device, p port, o Options, withData bool, peer net.Conn) (*endpoint, link, error) {
+	e, err := newEndpoint(d, nil, o, withData, peer.RemoteAddr().String())
+	if err != nil {
+		return nil, link{}, err
+	}
+	e.bye = func() { _ = peer.Close() }
+	if err := errno(C.dn_to_init(e.c, C.int(p.number))); err != nil {
+		_ = e.Close()
+		return nil, link{}, fmt.Errorf("initialise a queue pair on %s: %w", d.name(), err)
+	}
+	if err := e.ready(); err != nil {
+		_ = e.Close()
+		return nil, link{}, err
+	}
+	return e, link{
+		qpn: uint32(e.c.qp.qp_num), psn: uint32(random.FreshSeed()) & 0xffffff, lid: p.lid,
+		gid: p.gid, hasGID: p.gidIndex >= 0, mtu: uint8(p.mtu), reads: uint8(p.reads),
+	}, nil
+}
+
+// connectPlain connects a queue pair with the other half of the link.
+func (e *endpoint) connectPlain(p port, o Options, ours, theirs link) error {
+	if ours.hasGID != theirs.hasGID {
+		return fmt.Errorf("one end is on Ethernet (RoCE) and the other is not: %w", fabric.ErrRefused)
+	}
+	err := errno(C.dn_to_ready(e.c, C.int(p.number), C.int(p.gidIndex), (*C.uint8_t)(&theirs.gid[0]), C.uint16_t(theirs.lid),
+		C.uint32_t(theirs.qpn), C.uint32_t(theirs.psn), C.uint32_t(ours.psn), C.int(min(ours.mtu, theirs.mtu)),
+		C.int(min(ours.reads, theirs.reads)), C.int(o.Retries), C.int(o.AckTimeout)))
+	if err != nil {
+		return fmt.Errorf("connect a queue pair of %s (is there a route between the two addresses?): %w", p.device, err)
+	}
+	return nil
+}
+
+// watchSocket ends the endpoint when the set-up connection ends.
+func (e *endpoint) watchSocket(peer net.Conn) {
+	_, _ = peer.Read(make([]byte, 1))
+	e.fail(io.EOF)
+}

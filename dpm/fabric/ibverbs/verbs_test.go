@@ -1,0 +1,243 @@
+//go:build rdma && rdmatest && linux && cgo
+
+package ibverbs
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/dpm/fabric/conformance"
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
+)
+
+// deviceAddress returns an IP address of the first card, without which there is nothing to test.
+func deviceAddress(t testing.TB) netip.Addr {
+	t.Helper()
+	if err := Available(); err != nil {
+		if os.Getenv("RDMA_REQUIRED") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	_, p, err := choosePort(Options{}, netip.Addr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrFrom16(p.gid).Unmap()
+}
+
+// testOptions poll little: under emulation whoever polls takes the processor from who works.
+func testOptions(s Setup) Options { return Options{Setup: s, Polls: 20} }
+
+func backendOf(t testing.TB, s Setup) conformance.Backend {
+	o := testOptions(s)
+	return conformance.Backend{
+		Listen: func(region pmem.Region, service fabric.Service, lo fabric.ListenOptions) (fabric.Listener, error) {
+			return Listen(region, service, lo, o)
+		},
+		Dialer:  Dialer{o},
+		Address: netip.AddrPortFrom(deviceAddress(t), 0).String(),
+		Scale:   10,
+	}
+}
+
+func TestConformanceCM(t *testing.T)     { conformance.Run(t, backendOf(t, RDMACM)) }
+func TestConformanceSocket(t *testing.T) { conformance.Run(t, backendOf(t, Socket)) }
+
+// host admits everybody.
+type host struct{}
+
+func (host) Admit(h fabric.Hello) (fabric.Session, error) {
+	return fabric.Session{Rank: max(h.Rank, 1), Incarnation: max(h.Incarnation, 1), Pool: fabric.PoolID{7}}, nil
+}
+func (host) Call(_ fabric.Session, _ uint16, request, reply []byte) []byte {
+	return append(reply, request...)
+}
+func (host) Gone(fabric.Session, uint16) {}
+
+const poolBytes = 1 << 20
+
+// serve starts a listener that ends with the test.
+func serve(t testing.TB, s Setup, change ...func(*fabric.ListenOptions)) (fabric.Listener, *pmem.File) {
+	t.Helper()
+	region, err := pmem.NewVolatile(poolBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lo := fabric.ListenOptions{Address: netip.AddrPortFrom(deviceAddress(t), 0).String(), Logf: t.Logf}
+	for _, c := range change {
+		c(&lo)
+	}
+	l, err := Listen(region, host{}, lo, testOptions(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(l.Close(), region.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return l, region
+}
+
+func dial(t testing.TB, s Setup, address string, h fabric.Hello) (*QP, error) {
+	t.Helper()
+	qp, err := Dialer{testOptions(s)}.Dial(context.Background(), address, fabric.DialOptions{Hello: h, DialTimeout: time.Minute, Timeout: time.Minute})
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = qp.Close() })
+	return qp.(*QP), nil
+}
+
+func mustDial(t testing.TB, s Setup, address string, h fabric.Hello) *QP {
+	t.Helper()
+	qp, err := dial(t, s, address, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return qp
+}
+
+func bothSetups(t *testing.T, run func(t *testing.T, s Setup)) {
+	for _, s := range []Setup{RDMACM, Socket} {
+		t.Run(string(s), func(t *testing.T) { run(t, s) })
+	}
+}
+
+// TestRefusedEarly: peers of another pool, version or a fenced rank are turned away before there is a queue pair.
+func TestRefusedEarly(t *testing.T) {
+	bothSetups(t, func(t *testing.T, s Setup) {
+		l, _ := serve(t, s, func(o *fabric.ListenOptions) { o.Pool = fabric.PoolID{7} })
+		if err := l.Fence(5, 3); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := dial(t, s, l.Address(), fabric.Hello{Pool: fabric.PoolID{8}}); !errors.Is(err, fabric.ErrWrongPool) {
+			t.Errorf("another pool: %v, want %v", err, fabric.ErrWrongPool)
+		}
+		if _, err := dial(t, s, l.Address(), fabric.Hello{Rank: 5, Incarnation: 3}); !errors.Is(err, fabric.ErrFenced) {
+			t.Errorf("a fenced rank: %v, want %v", err, fabric.ErrFenced)
+		}
+		mustDial(t, s, l.Address(), fabric.Hello{Pool: fabric.PoolID{7}, Rank: 5, Incarnation: 4})
+		if m := l.Metrics(); m.Admitted != 1 {
+			t.Errorf("metrics: %s", m)
+		}
+	})
+}
+
+// TestNobodyThere: dialling an address without a listener ends with an error.
+func TestNobodyThere(t *testing.T) {
+	bothSetups(t, func(t *testing.T, s Setup) {
+		l, _ := serve(t, s)
+		address := l.Address()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := dial(t, s, address, fabric.Hello{}); err == nil {
+			t.Error("a closed listener admits")
+		} else {
+			t.Log(err)
+		}
+	})
+}
+
+// raw posts one work request without the checks that Post makes: what a peer with a bug, or a bad one, could do.
+func (q *QP) raw(wr cWorkRequest) error {
+	q.add(wr)
+	return q.endpoint.run(time.Minute)
+}
+
+// TestCardRefuses: the permission is the card's, not the dialler's good will.
+func TestCardRefuses(t *testing.T) {
+	bothSetups(t, func(t *testing.T, s Setup) {
+		l, region := serve(t, s)
+		inside := func(q *QP, at uint64) uint64 { return q.grant.base + at }
+		for _, test := range []struct {
+			name   string
+			access fabric.Access
+			wr     func(q *QP) cWorkRequest
+		}{
+			{"write by a reader", fabric.ReadOnly, func(q *QP) cWorkRequest { return rawWrite(q, inside(q, 64)) }},
+			{"atomic by a reader", fabric.ReadOnly, func(q *QP) cWorkRequest { return rawFetchAdd(q, inside(q, 64)) }},
+			{"write past the end", fabric.ReadWrite, func(q *QP) cWorkRequest { return rawWrite(q, inside(q, poolBytes)) }},
+			{"write before the start", fabric.ReadWrite, func(q *QP) cWorkRequest { return rawWrite(q, inside(q, 0)-8) }},
+			{"wrong key", fabric.ReadWrite, func(q *QP) cWorkRequest {
+				q.endpoint.c.rkey ^= 0x55
+				return rawWrite(q, inside(q, 64))
+			}},
+		} {
+			q := mustDial(t, s, l.Address(), fabric.Hello{Access: test.access, Thread: fabric.SharedThread})
+			var completion errCompletion
+			if err := q.raw(test.wr(q)); !errors.As(err, &completion) {
+				t.Errorf("%s: %v, want a failed completion", test.name, err)
+			}
+			if w := region.Load64(64); w != 0 {
+				t.Errorf("%s: the pool holds %#x", test.name, w)
+			}
+			// The queue pair is dead now, and its owner dials another one.
+			if err := q.Post([]fabric.Verb{{Kind: fabric.Read, Buffer: make([]byte, 8)}}); !errors.Is(err, fabric.ErrBroken) {
+				t.Errorf("%s: and then %v, want %v", test.name, err, fabric.ErrBroken)
+			}
+			again := mustDial(t, s, l.Address(), fabric.Hello{Access: test.access, Thread: fabric.SharedThread})
+			if err := again.Post([]fabric.Verb{{Kind: fabric.Read, Buffer: make([]byte, 8)}}); err != nil {
+				t.Errorf("%s: the next queue pair: %v", test.name, err)
+			}
+		}
+	})
+}
+
+// TestFencedCannotWrite: after Fence not even raw work requests with the right key change anything.
+func TestFencedCannotWrite(t *testing.T) {
+	bothSetups(t, func(t *testing.T, s Setup) {
+		l, region := serve(t, s)
+		q := mustDial(t, s, l.Address(), fabric.Hello{Rank: 3, Incarnation: 1})
+		if err := q.raw(rawWrite(q, q.grant.base+64)); err != nil || region.Load64(64) == 0 {
+			t.Fatalf("before: %v, the pool holds %#x", err, region.Load64(64))
+		}
+		region.Store64(64, 0)
+		late := rawWrite(q, q.grant.base+64)
+		if err := l.Fence(3, 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.raw(late); err == nil || region.Load64(64) != 0 {
+			t.Errorf("after: %v, the pool holds %#x", err, region.Load64(64))
+		}
+	})
+}
+
+// TestDeviceChoice: options that fit no card are refused with what there is.
+func TestDeviceChoice(t *testing.T) {
+	address := deviceAddress(t)
+	_, p, err := choosePort(Options{}, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(p.String())
+	if _, _, err := choosePort(Options{Device: p.device, Port: p.number, GID: p.gidIndex + 1}, address); err != nil {
+		t.Errorf("the same by name: %v", err)
+	}
+	for name, o := range map[string]Options{
+		"device": {Device: "mlx5_77"}, "port": {Device: p.device, Port: 9}, "gid": {GID: 200},
+	} {
+		if _, _, err := choosePort(o, netip.Addr{}); !errors.Is(err, ErrNoDevice) {
+			t.Errorf("a %s that is not there: %v", name, err)
+		}
+	}
+	if _, _, err := choosePort(Options{}, netip.MustParseAddr("192.0.2.1")); !errors.Is(err, ErrNoDevice) {
+		t.Errorf("an address that is nobody's: %v", err)
+	}
+	for _, f := range Probe(Options{}) {
+		t.Log(f.Level, f.Detail, f.Hint)
+		if f.Level == LevelBad {
+			t.Errorf("the probe says: %s", f.Detail)
+		}
+	}
+	if _, err := Listen(nil, host{}, fabric.ListenOptions{Address: "127.0.0.1:0"}, Options{}); err == nil {
+		t.Error("rdma_cm listens on 127.0.0.1")
+	}
+}

@@ -1,0 +1,46 @@
+#!/bin/bash
+# test-rdma.sh [one|pair|pmem]: runs the RDMA tests where there is no RDMA hardware: Debian's kernel in QEMU makes a
+# card of software (rxe) with the real libibverbs and librdmacm on top. Ends with the tests' exit code.
+#   one   all tests of dpm/fabric/ibverbs in one guest, the card looped back
+#   pair  the tests that need two machines, in two guests on one wire
+#   pmem  durability on an emulated NVDIMM, with hard resets in between
+# Environment: RDMA_CACHE (default ~/.cache/dinomo-rdma), KREL, SMP, MEM, TIMEOUT, TESTARGS (e.g. "-test.run=Model -test.v").
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+mode=${1:-one}
+cache=${RDMA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dinomo-rdma}
+mkdir -p "$cache"
+missing=()
+for tool in qemu-system-x86_64:qemu-system-x86 cpio:cpio xz:xz-utils zstd:zstd gcc:gcc dpkg-deb:dpkg go:golang; do
+  command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "test-rdma.sh: missing: ${missing[*]}; install with: apt-get install ${missing[*]}" >&2
+  exit 2
+fi
+
+# The guest's files are made anew when a script that makes them has changed, or another kernel is asked for.
+stamp=$(cat "$here"/{fetch,mkinitramfs,copylibs}.sh "$here/init" <(echo "${KREL:-}") | sha256sum | cut -c1-16)
+if [ ! -e "$cache/made-$stamp" ]; then
+  "$here/fetch.sh" "$cache"
+  "$here/mkinitramfs.sh" "$cache"
+  rm -f "$cache"/made-*
+  touch "$cache/made-$stamp"
+fi
+
+overlay=$(mktemp -d "${TMPDIR:-/tmp}/rdma-overlay.XXXXXX")
+trap 'rm -rf "$overlay"' EXIT
+(cd "$here/.." && "$here/build.sh" "$cache" "$overlay/ibverbs.test" .)
+"$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/ibverbs.test"
+cat > "$overlay/run.sh" <<END
+#!/bin/sh
+export RDMA_REQUIRED=1 RDMA_MODE=$mode
+cd /tmp
+exec /ibverbs.test -test.timeout ${TIMEOUT:-150}s ${TESTARGS:-}
+END
+chmod +x "$overlay/run.sh"
+case $mode in
+one) "$here/run-vm.sh" "$cache" "$overlay" ;;
+pair) "$here/run-pair.sh" "$cache" "$overlay" ;;
+*) echo "usage: test-rdma.sh [one|pair|pmem]" >&2; exit 2 ;;
+esac
