@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,7 @@ type entry struct {
 	pid      int
 	restarts uint32
 	detail   string
+	leaving  bool   // asked to depart
 	order    uint64 // of its start, so that the newest is the first to be failed
 }
 
@@ -54,6 +56,10 @@ func (m *manager) Step(_ time.Time, in runtime.Message, out *runtime.Outbox) {
 		case Node:
 			m.start(b)
 		}
+	case runtime.KindTimer:
+		if o, ok := in.Body.(overdue); ok {
+			m.stopOverdue(o)
+		}
 	case runtime.KindRequest:
 		if in.Socket == socketControl {
 			m.control(in, out)
@@ -65,12 +71,12 @@ func (m *manager) Step(_ time.Time, in runtime.Message, out *runtime.Outbox) {
 			m.counters.ignored++ // function nodes are Cloudburst's; there are none here
 			return
 		}
-		m.churn(string(in.Frame))
+		m.churn(string(in.Frame), out)
 	}
 }
 
 // churn carries out add:<count>:<kind>, remove:<ip>:<kind> and fail:<count>:<kind>.
-func (m *manager) churn(text string) {
+func (m *manager) churn(text string, out *runtime.Outbox) {
 	c, err := messages.ParseChurn(text)
 	if err != nil {
 		m.counters.malformed++
@@ -82,7 +88,7 @@ func (m *manager) churn(text string) {
 	case messages.ChurnAdd:
 		m.add(c.Kind, c.Count)
 	case messages.ChurnRemove:
-		m.remove(c.IP, c.Kind)
+		m.remove(c.IP, c.Kind, out)
 	case messages.ChurnFail:
 		m.fail(c.Kind, c.Count)
 	}
@@ -126,7 +132,7 @@ func (m *manager) start(n Node) bool {
 		e = &entry{}
 		m.nodes[n.IP] = e
 	}
-	e.Node, e.state, e.pid, e.detail, e.order = n, Starting, 0, "", m.started
+	e.Node, e.state, e.pid, e.detail, e.leaving, e.order = n, Starting, 0, "", false, m.started
 	return true
 }
 
@@ -147,19 +153,55 @@ func (m *manager) forget() {
 	}
 }
 
-// remove ends a node in order. One that is over already is none.
-func (m *manager) remove(ip string, kind messages.NodeKind) {
+// overdue is the timer's message when a KN has had its time to leave.
+type overdue struct {
+	ip    string
+	order uint64
+}
+
+// remove ends a node in order. A KN first gives its keys up: it is asked to depart, as Anna's nodes are, and ends by
+// itself; others are just stopped. Of a node that is leaving or over nothing more is wanted.
+func (m *manager) remove(ip string, kind messages.NodeKind, out *runtime.Outbox) {
 	e := m.nodes[ip]
-	if e == nil || !e.live() || e.Kind != kind {
+	switch {
+	case e == nil || e.Kind != kind:
 		m.refuse("no %s node at %s to be removed", kind, ip)
 		return
-	}
-	if err := m.provisioner.Stop(ip); err != nil {
-		m.refuse("%v", err)
+	case !e.live() || e.state == Stopping:
 		return
 	}
 	m.counters.removed++
+	if kind != messages.KindMemory || len(m.o.Monitors) == 0 || e.state != Running {
+		m.stop(e)
+		return
+	}
+	depart, err := m.o.Plan.Address(ip, messages.KNSelfDepart, 0)
+	report, reportErr := m.o.Plan.Address(m.o.Monitors[0], messages.MonitorDepartDone, 0)
+	if err = errors.Join(err, reportErr); err != nil {
+		m.refuse("%v", err)
+		m.stop(e)
+		return
+	}
+	e.state, e.leaving = Stopping, true
+	out.Send(depart.String(), []byte(report.String()))
+	out.After(m.o.LeaveTimeout, overdue{ip, e.order})
+}
+
+// stop has the provisioner end a node.
+func (m *manager) stop(e *entry) {
+	if err := m.provisioner.Stop(e.IP); err != nil {
+		m.refuse("%v", err)
+		return
+	}
 	e.state = Stopping
+}
+
+// stopOverdue stops a KN that was asked to leave and is still there.
+func (m *manager) stopOverdue(o overdue) {
+	if e := m.nodes[o.ip]; e != nil && e.order == o.order && e.live() {
+		m.o.Logf("%s %s has not left within %v; it is stopped", e.Kind, e.IP, m.o.LeaveTimeout)
+		m.stop(e)
+	}
 }
 
 // fail kills count nodes of a kind, the newest first.
@@ -212,6 +254,9 @@ func (m *manager) event(ev Event, out *runtime.Outbox) {
 		e.pid = ev.PID
 	case ev.State != Stopping:
 		e.pid = 0
+	}
+	if ev.State == Starting && e.leaving {
+		m.stop(e) // it failed on its way out
 	}
 }
 
@@ -272,7 +317,7 @@ func (m *manager) nodeKill(k *messages.NodeKill) *messages.StatusReport {
 	for _, ip := range k.GetPrivateIps() {
 		e := m.nodes[ip]
 		if e == nil || !e.live() || kind != "" && e.Kind != kind {
-			m.refuse("no %s node at %s to be killed", kind, ip)
+			m.refuse("no node at %s to be killed", ip)
 			continue
 		}
 		m.kill(e)

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/internal/clock"
@@ -22,6 +23,9 @@ type Options struct {
 	Addresses map[messages.NodeKind][]string
 	// Initial lists nodes to start at once.
 	Initial []Node
+	// LeaveTimeout is how long a KN that is to be removed has to leave the cluster by itself, so that its keys move in order,
+	// before it is stopped. Default 30 s.
+	LeaveTimeout time.Duration
 	// History bounds how many nodes that are over are remembered. Default 256.
 	History int
 
@@ -36,6 +40,9 @@ const maxControlBytes = 4 << 20
 
 // EnsureDefaults fills zero fields.
 func (o *Options) EnsureDefaults() {
+	if o.LeaveTimeout == 0 {
+		o.LeaveTimeout = 30 * time.Second
+	}
 	if o.History == 0 {
 		o.History = 256
 	}
