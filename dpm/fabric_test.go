@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -196,4 +197,15 @@ func TestVolatilePoolOverSharedMemory(t *testing.T) {
 	if p.Stats().MergedEntries != 1 {
 		t.Errorf("%d entries merged, want 1", p.Stats().MergedEntries)
 	}
+}
+
+// freeAddress returns a loopback address that was free a moment ago.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
