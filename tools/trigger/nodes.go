@@ -94,7 +94,7 @@ func (t *Trigger) sendRemove(ctx context.Context, count int) error {
 		return err
 	}
 	if count > len(nodes) {
-		return fmt.Errorf("REMOVE:%d: there are only %d benchmark nodes", count, len(nodes))
+		return fmt.Errorf("REMOVE:%d: the management node runs only %d benchmark nodes", count, len(nodes))
 	}
 	for _, ip := range nodes[len(nodes)-count:] {
 		if err := t.churn(messages.Churn{Action: messages.ChurnRemove, IP: ip, Kind: messages.KindBenchmark}); err != nil {
@@ -104,7 +104,8 @@ func (t *Trigger) sendRemove(ctx context.Context, count int) error {
 	return nil
 }
 
-// changeNodes adds or removes benchmark nodes and waits until the management node says that they have come or gone.
+// changeNodes adds or removes benchmark nodes and waits until the management node says that they have come or gone. Nodes
+// that somebody else started, which it knows nothing of, stay in the trigger's list.
 func (t *Trigger) changeNodes(ctx context.Context, c command.Command, by int) error {
 	before, err := t.benchmarkNodes(ctx)
 	if err != nil {
@@ -120,8 +121,9 @@ func (t *Trigger) changeNodes(ctx context.Context, c command.Command, by int) er
 		if err != nil {
 			return err
 		}
-		if by > 0 && len(now) >= len(before)+by || by < 0 && len(now) <= len(before)+by {
-			t.nodes = now
+		came, went := without(now, slices.Concat(before, t.nodes)), without(before, now)
+		if by > 0 && len(came) >= by || by < 0 && len(went) >= -by {
+			t.nodes = append(without(t.nodes, went), came...)
 			return nil
 		}
 		pause := t.options.Clock.NewTimer(50 * time.Millisecond)
@@ -134,7 +136,18 @@ func (t *Trigger) changeNodes(ctx context.Context, c command.Command, by int) er
 	}
 }
 
-// benchmarkNodes asks the management node which benchmark nodes run, and returns their IPs in order.
+// without returns the members of list that others does not have.
+func without(list, others []string) []string {
+	var out []string
+	for _, s := range list {
+		if !slices.Contains(others, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// benchmarkNodes asks the management node which benchmark nodes it runs, and returns their IPs in order.
 func (t *Trigger) benchmarkNodes(ctx context.Context) ([]string, error) {
 	if len(t.options.Management) == 0 {
 		return nil, fmt.Errorf("%w: give its IP", ErrNoManagement)
