@@ -23,6 +23,7 @@ type leaseKeeper struct {
 	base     time.Time
 	until    atomic.Int64 // nanoseconds after base
 	away     atomic.Bool  // the last renewal failed: the pool cannot be reached
+	revoked  atomic.Bool  // the node has ended: never again
 	renewals atomic.Uint64
 	lease    *remote.Lease // of the goroutine
 }
@@ -86,7 +87,16 @@ func (k *leaseKeeper) renew(ctx context.Context) error {
 		k.until.Store(int64(end.Sub(k.base)))
 		k.renewals.Add(1)
 	}
+	if k.revoked.Load() {
+		k.until.Store(-1)
+	}
 	return nil
+}
+
+// revoke ends the lease for ever, from any goroutine: somebody else has found out that the node may not serve.
+func (k *leaseKeeper) revoke() {
+	k.revoked.Store(true)
+	k.until.Store(-1)
 }
 
 func (k *leaseKeeper) drop() {

@@ -214,6 +214,7 @@ func (n *Node) finish(err error) {
 		n.mu.err = fmt.Errorf("this run of the node was fenced, somebody else serves its keys; start it again: %w", err)
 	}
 	if err != nil {
+		n.lease.revoke()
 		n.o.Logf("ends: %v", n.mu.err)
 	}
 	close(n.over)

@@ -21,12 +21,10 @@ func TestTwoNodesServe(t *testing.T) {
 			r := newRig(t, backend)
 			m := r.cluster(2)
 			c := r.client()
+			c.ready(m)
 			for i := range 200 {
 				key := fmt.Sprint("k", i)
 				at := owner(t, m, key)
-				if i < 4 {
-					c.until("ok", at, func() *messages.KeyRequest { return put(key, "v0") })
-				}
 				mustBe(t, show(c.ask(at, put(key, fmt.Sprint("v", i))).Tuples[0]), "ok")
 			}
 			for i := range 200 {
@@ -50,7 +48,8 @@ func TestAnswersCarryWhatClientsNeed(t *testing.T) {
 	mine, other := keysOf(m, rank, 0, 3), keysOf(m, rank, 1, 1)[0]
 	at := owner(t, m, mine[0])
 	c := r.client()
-	c.until("ok", at, func() *messages.KeyRequest { return put(mine[0], "a") })
+	c.ready(m)
+	mustBe(t, show(c.ask(at, put(mine[0], "a")).Tuples[0]), "ok")
 
 	answer := c.ask(at, get(mine[0], other, mine[1], ""))
 	if answer.Type != messages.RequestType_GET || answer.Error != messages.AnnaError_NO_ERROR || len(answer.Tuples) != 4 {

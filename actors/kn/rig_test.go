@@ -321,6 +321,17 @@ func (c *client) until(want, to string, request func() *messages.KeyRequest) {
 	}
 }
 
+// ready waits until every thread of a map serves.
+func (c *client) ready(m *hashring.Map) {
+	c.t.Helper()
+	for _, member := range m.Members() {
+		for thread := range member.Threads {
+			key := keysOf(m, member.Rank, thread, 1)[0]
+			c.until("ok", owner(c.t, m, key), func() *messages.KeyRequest { return remove(key) })
+		}
+	}
+}
+
 // keysOf returns n keys that a map gives to that thread of a node.
 func keysOf(m *hashring.Map, rank hashring.Rank, thread, n int) []string {
 	var keys []string
