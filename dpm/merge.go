@@ -263,6 +263,22 @@ func (p *Pool) sealThrough(s *stream, next int) error {
 	return nil
 }
 
+// sealDead seals the segments of a stream whose owner was fenced or succeeded, and whose log is merged up to its last
+// valid entry. Those that the owner may still write to, because it maps the memory, are quarantined: what it stores
+// there lies beyond the seal, and must not meet a later use of the segment (DPM-6). REQUIRES: s.mu.
+func (p *Pool) sealDead(s *stream) error {
+	if p.standingOf(s.key) == ownerLingers {
+		p.mu.Lock()
+		for _, id := range s.mu.segments {
+			if seg := &p.segments[id]; seg.header.State == format.SegmentOpen {
+				seg.held = holdQuarantine
+			}
+		}
+		p.mu.Unlock()
+	}
+	return p.sealThrough(s, len(s.mu.segments))
+}
+
 // sealAll merges what is valid of the stream and seals all its segments. budget bounds the batches; done is
 // false when it did not suffice. REQUIRES: s.mu.
 func (p *Pool) sealAll(s *stream, m *merger, budget int) (done bool, err error) {

@@ -361,7 +361,7 @@ func (p *Pool) drainStream(ctx context.Context, s *stream, m *merger) error {
 		dead := p.standingOf(s.key) != ownerLives
 		progress, err := p.mergeStep(s, m)
 		if err == nil && !progress && dead {
-			err = p.sealThrough(s, len(s.mu.segments))
+			err = p.sealDead(s)
 		}
 		s.mu.Unlock()
 		switch {

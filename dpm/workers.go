@@ -121,7 +121,7 @@ func (p *Pool) mergeRound(number int, m *merger) (progress bool) {
 		}
 		done, err := p.mergeStep(s, m)
 		if err == nil && !done && len(s.mu.segments) > 0 && p.standingOf(s.key) != ownerLives {
-			err = p.sealThrough(s, len(s.mu.segments))
+			err = p.sealDead(s)
 			done = err == nil
 		}
 		s.mu.Unlock()

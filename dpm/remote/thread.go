@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
@@ -31,7 +32,7 @@ func (s *Session) Thread(ctx context.Context, number uint16, o AppenderOptions) 
 	}
 	t := &Thread{Appender: appender, Reader: reader, session: s, number: number, caller: c}
 	if err := t.Reconnect(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
 }
