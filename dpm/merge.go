@@ -221,7 +221,7 @@ func (p *Pool) account(seg *segment, from uint64, entries []merged) {
 // dereference counts an entry as dead that the index led to until now.
 func (p *Pool) dereference(old format.Pointer) {
 	if old.Indirect() {
-		p.words.abandon(p, old)
+		p.abandonWord(old)
 		return
 	}
 	id, ok := p.layout.SegmentOf(old.Offset())

@@ -63,11 +63,11 @@ func (p *Pool) pin(target format.Pointer, by int64) {
 	}
 }
 
-// abandon frees the word behind an indirect pointer that the index has lost. The entry it leads to
+// abandonWord frees the word behind an indirect pointer that the index has lost. The entry it leads to
 // keeps its pin until the reclaimer counts.
-func (t *wordTable) abandon(p *Pool, indirect format.Pointer) {
+func (p *Pool) abandonWord(indirect format.Pointer) {
 	if i, ok := p.layout.IndirectOf(indirect); ok {
-		t.give(i)
+		p.clearWord(i)
 	}
 }
 
@@ -165,9 +165,16 @@ func (p *Pool) Remove(key []byte) error {
 		return fmt.Errorf("remove pointer of %q: %w", key, err)
 	}
 	i, _ := p.layout.IndirectOf(current)
-	p.words.give(i)
+	p.clearWord(i)
 	p.pin(target, -1)
 	return nil
+}
+
+// clearWord frees a word that nothing leads to any more. It is zeroed for readers that remember it; what a crash leaves
+// in a free word does not matter, so there is nothing to flush.
+func (p *Pool) clearWord(i uint32) {
+	p.region.Store64(p.layout.IndirectOffsetOf(i), 0)
+	p.words.give(i)
 }
 
 func (p *Pool) checkKey(key []byte) error {
