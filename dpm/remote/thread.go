@@ -68,6 +68,16 @@ func (t *Thread) ReconnectOnce(ctx context.Context) error {
 	return nil
 }
 
+// Maintain does what would otherwise cost a later operation a round trip: it asks for segments ahead (see
+// Appender.Maintain) and follows the index to a new table, so that an idle thread does not hold the memory of an old
+// one. Call it when the thread has nothing better to do; mostly it costs nothing.
+func (t *Thread) Maintain() error {
+	if err := t.Appender.Maintain(); err != nil {
+		return err
+	}
+	return t.Refresh()
+}
+
 // QP returns the queue pair in use, for its counters; nil between queue pairs.
 func (t *Thread) QP() fabric.QP { return t.caller.qp }
 
