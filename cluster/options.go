@@ -78,7 +78,7 @@ func pullOptions(c *conf.Config, queue int) runtime.PullOptions {
 
 func peersOptions(c *conf.Config, ip string) runtime.PeersOptions {
 	queue := int(c.Dinomo.Limits.SendQueueBytes)
-	return runtime.PeersOptions{Push: runtime.PushOptions{QueueBytes: queue, LocalIP: dialFrom(ip)}, QueueBytes: max(64<<20, 2*queue)}
+	return runtime.PeersOptions{Push: runtime.PushOptions{QueueBytes: queue, LocalIP: DialFrom(ip)}, QueueBytes: max(64<<20, 2*queue)}
 }
 
 // transportOptions returns the options of the control plane of the node at ip.
@@ -87,14 +87,14 @@ func transportOptions(c *conf.Config, ip string) runtime.TCPOptions {
 		Pull: runtime.PullOptions{
 			MaxFrameBytes: messages.MaxMessageBytes, MaxConnections: c.Dinomo.Limits.Connections, HandshakeTimeout: c.Dinomo.Timeouts.Handshake,
 		},
-		Req:   runtime.ReqOptions{LocalIP: dialFrom(ip)},
-		Peers: runtime.PeersOptions{Push: runtime.PushOptions{LocalIP: dialFrom(ip)}},
+		Req:   runtime.ReqOptions{LocalIP: DialFrom(ip)},
+		Peers: runtime.PeersOptions{Push: runtime.PushOptions{LocalIP: DialFrom(ip)}},
 	}
 }
 
-// dialFrom returns the address that a node connects from: its own where all nodes share a loopback, so that a firewall (and
+// DialFrom returns the address that a node connects from: its own where all nodes share a loopback, so that a firewall (and
 // whoever reads a packet trace) can tell them apart, and elsewhere none, which leaves it to the routes.
-func dialFrom(ip string) netip.Addr {
+func DialFrom(ip string) netip.Addr {
 	if a, err := netip.ParseAddr(ip); err == nil && a.IsLoopback() {
 		return a
 	}
@@ -176,7 +176,7 @@ func KNOptions(c *conf.Config, env Env) (kn.Options, error) {
 			Compression: compression, CompressAbove: int(c.Dinomo.Pool.CompressionMinBytes),
 		},
 		LWW: lww, Limits: MessageLimits(c), Pull: pullOptions(c, c.Net.RequestQueue), Peers: peersOptions(c, c.Server.PrivateIP),
-		LocalIP:     dialFrom(c.Server.PrivateIP),
+		LocalIP:     DialFrom(c.Server.PrivateIP),
 		VerbTimeout: c.Dinomo.Timeouts.Verb, RenewPeriod: c.Dinomo.Lease.RenewPeriod,
 		ReportPeriod: c.Policy.ServerReportPeriod, KeyReportPeriod: c.Policy.KeyReportPeriod,
 		Logf: env.logf(), Version: env.Version,
@@ -224,7 +224,7 @@ func ClientOptions(c *conf.Config, env Env) (client.Options, error) {
 		return client.Options{}, err
 	}
 	return client.Options{
-		Routing: routing, IP: c.User.IP, LocalIP: dialFrom(c.User.IP), Plan: plan, AttemptTimeout: c.Policy.Timeout,
+		Routing: routing, IP: c.User.IP, LocalIP: DialFrom(c.User.IP), Plan: plan, AttemptTimeout: c.Policy.Timeout,
 		OperationTimeout: max(20*c.Policy.Timeout, c.Policy.Timeout), MaxAnswerBytes: int(c.Dinomo.Limits.MessageBytes), Logf: env.logf(),
 	}, nil
 }

@@ -1,0 +1,76 @@
+package nemesis
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+)
+
+// keys is the key space: a few hot keys that everybody fights for, some warm ones, many cold ones.
+//
+// The checker's time and memory grow with the square of a key's operations, so a hot key is put aside after hotLife
+// operations and a fresh one takes its place. Warm keys live through the whole run.
+type keys struct {
+	cold int
+	hot  [hotKeys]atomic.Int64 // operations ever chosen at each place
+}
+
+const (
+	hotKeys  = 4
+	warmKeys = 48
+	hotLife  = 8000
+)
+
+// choose picks a key.
+func (k *keys) choose(rng *rand.Rand) string {
+	switch p := rng.IntN(10); {
+	case p < 3:
+		return k.useHot(rng.IntN(hotKeys))
+	case p < 5:
+		return warmKey(rng.IntN(warmKeys))
+	}
+	return coldKey(rng.IntN(k.cold))
+}
+
+// several picks n different keys.
+func (k *keys) several(rng *rand.Rand, n int) []string {
+	chosen := make([]string, 0, n)
+	seen := map[string]bool{}
+	for tries := 0; len(chosen) < n && tries < 4*n; tries++ {
+		if key := k.choose(rng); !seen[key] {
+			seen[key] = true
+			chosen = append(chosen, key)
+		}
+	}
+	return chosen
+}
+
+func (k *keys) useHot(place int) string { return hotKey(place, k.hot[place].Add(1)/hotLife) }
+
+// hotNow returns the hot key at a place, without using it.
+func (k *keys) hotNow(place int) string { return hotKey(place, k.hot[place].Load()/hotLife) }
+
+func hotKey(place int, generation int64) string {
+	return "hot" + strconv.Itoa(place) + "." + strconv.FormatInt(generation, 10)
+}
+
+func warmKey(i int) string { return "warm" + strconv.Itoa(i) }
+
+func coldKey(i int) string { return "cold" + strconv.Itoa(i) }
+
+// all lists every key that was ever used.
+func (k *keys) all() []string {
+	var all []string
+	for place := range hotKeys {
+		for g := int64(0); g <= k.hot[place].Load()/hotLife; g++ {
+			all = append(all, hotKey(place, g))
+		}
+	}
+	for i := range warmKeys {
+		all = append(all, warmKey(i))
+	}
+	for i := range k.cold {
+		all = append(all, coldKey(i))
+	}
+	return all
+}
