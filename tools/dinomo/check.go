@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dinomo-kv/dinomo/actors/client/history"
+	"github.com/dinomo-kv/dinomo/cluster"
+	"github.com/dinomo-kv/dinomo/cluster/nemesis"
+)
+
+// checkFlags are those of `dinomo check`.
+type checkFlags struct {
+	options nemesis.Options
+	seconds float64
+	network string
+	history string
+	keep    string
+}
+
+func checkCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "check", Short: "Break a cluster at random and check that clients saw one copy of the data", GroupID: "cluster", Args: cobra.NoArgs,
+		Long: `Starts a cluster, lets clients read and write while nodes are killed, stopped, cut off, added and removed, heals everything,
+reads every key, and checks the recorded history for linearizability. With --history an earlier one is checked.
+
+The run takes place in a network namespace of its own, where links are cut by nft. Exit status 1: something was wrong.`,
+		Example: `  dinomo check --seconds 60
+  dinomo check --seed 42 --faults pause-kn,kill-kn,replicate --fabric shm
+  dinomo check --history /tmp/run/history.jsonl`,
+	}
+	f := &checkFlags{}
+	flags, o := c.Flags(), &f.options
+	flags.StringVar(&f.history, "history", "", "only check this `file`")
+	flags.Float64Var(&f.seconds, "seconds", 30, "how long faults are made")
+	flags.IntVar(&o.Operations, "operations", 0, "go on until so `many` operations are recorded")
+	flags.Uint64Var(&o.Seed, "seed", 0, "`seed` of faults and clients; 0 takes a fresh one")
+	flags.IntVar(&o.Clients, "clients", 16, "operations under way at a time")
+	flags.IntVar(&o.Rate, "rate", 6000, "operations a second at most")
+	flags.IntVar(&o.Keys, "keys", 2000, "`number` of keys")
+	flags.IntVar(&o.KNs, "kns", 3, "`number` of KNs at first")
+	flags.IntVar(&o.Threads, "threads", 2, "request `threads` of each KN")
+	flags.IntVar(&o.Monitors, "monitors", 2, "`number` of M-nodes")
+	flags.IntVar(&o.Routes, "routes", 2, "`number` of routing nodes")
+	flags.StringVar(&o.Fabric, "fabric", "tcp", "`shm or tcp`")
+	flags.DurationVar(&o.Lease, "lease", 800*time.Millisecond, "length of a KN's lease")
+	flags.StringSliceVar(&o.Faults, "faults", nil, "kinds of fault, of: "+fmt.Sprint(nemesis.Names()))
+	flags.DurationVar(&o.CheckTime, "check-time", time.Minute, "bound on the checking of one key")
+	flags.StringArrayVar(&o.Set, "set", nil, "one configuration value, as `section.key=value`")
+	flags.StringVar(&f.network, "network", "127.0.10.0/24", "256 loopback `addresses`, one for each node")
+	flags.StringVar(&f.keep, "keep", "", "`directory` for history, logs and pool; by default they are kept only when something was wrong")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if f.history != "" {
+			return f.checkFile(c)
+		}
+		return f.run(c)
+	}
+	return c
+}
+
+// checkFile checks an earlier history.
+func (f *checkFlags) checkFile(c *cobra.Command) error {
+	progress := newProgress(c.ErrOrStderr())
+	report, pictures, err := nemesis.CheckFile(f.history, f.options.CheckTime, filepath.Dir(f.history), progress.update)
+	progress.end()
+	if err != nil {
+		return err
+	}
+	if err := nemesis.WriteHistory(c.OutOrStdout(), report, pictures); err != nil {
+		return err
+	}
+	if report.Verdict != history.Linearizable {
+		return exit(1)
+	}
+	return nil
+}
+
+func (f *checkFlags) run(c *cobra.Command) error {
+	o := &f.options
+	if !nemesis.Isolated() {
+		status, err := nemesis.Isolate(c.Context(), os.Args[1:])
+		switch {
+		case errors.Is(err, nemesis.ErrCannotIsolate):
+			fmt.Fprintln(c.ErrOrStderr(), err)
+		case err != nil:
+			return err
+		case status != 0:
+			return exit(status)
+		default:
+			return nil
+		}
+	}
+	var err error
+	if o.Network, err = cluster.ParseNetwork(f.network); err != nil {
+		return usageError{err}
+	}
+	o.Duration = time.Duration(f.seconds * float64(time.Second))
+	if o.Directory = f.keep; o.Directory == "" {
+		if o.Directory, err = os.MkdirTemp("", "dinomo-check-"); err != nil {
+			return err
+		}
+	}
+	progress := newProgress(c.ErrOrStderr())
+	o.Progress, o.Logf = progress.update, logger(c.ErrOrStderr())
+	report, err := nemesis.Run(c.Context(), *o)
+	progress.end()
+	if err != nil {
+		return err
+	}
+	if err := report.WriteText(c.OutOrStdout()); err != nil {
+		return err
+	}
+	if !report.Passed() {
+		return exit(1)
+	}
+	if f.keep == "" {
+		return os.RemoveAll(o.Directory)
+	}
+	return nil
+}
