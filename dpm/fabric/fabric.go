@@ -188,7 +188,7 @@ type DialOptions struct {
 	Hello       Hello
 	DialTimeout time.Duration // default 5 s
 	Timeout     time.Duration // bound on one Post or Call; default 5 s
-	// LocalIP, when valid, is the address of this machine that the connection is made from (shm, tcp).
+	// LocalIP, when valid, is the address of this machine that the connection is made from.
 	LocalIP netip.Addr
 }
 

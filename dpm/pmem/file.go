@@ -119,7 +119,7 @@ func Create(bytes uint64, o Options) (*File, error) {
 	return f, nil
 }
 
-// Open locks and maps an existing file, whole. It fails with fs.ErrNotExist, ErrLocked or ErrNoDAX.
+// Open locks and maps an existing file or device-dax, whole. It fails with fs.ErrNotExist, ErrLocked or ErrNoDAX.
 func Open(o Options) (*File, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
@@ -141,8 +141,12 @@ func Open(o Options) (*File, error) {
 	if err == nil {
 		info, err = file.Stat()
 	}
+	var bytes uint64
 	if err == nil {
-		err = f.mapFile(uint64(info.Size()))
+		bytes, err = bytesOf(info)
+	}
+	if err == nil {
+		err = f.mapFile(bytes)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open pool file %s: %w", o.Path, err), f.Close())

@@ -19,6 +19,7 @@ type service struct {
 	held     atomic.Int64
 	onAdmit  func(s fabric.Session) // before Admit returns
 	onCall   func(request []byte, reply []byte) []byte
+	reset    func()
 	admitted atomic.Int64
 	gone     atomic.Int64
 
@@ -68,10 +69,12 @@ func (s *service) Admit(h fabric.Hello) (fabric.Session, error) {
 
 // Requests start with one of these.
 const (
-	callEcho byte = iota + 1 // answers with the rest of the request
-	callMake                 // answers with as many bytes as the u32 that follows says
-	callHold                 // waits for the gate
-	callHook                 // service.onCall
+	callEcho  byte = iota + 1 // answers with the rest of the request
+	callMake                  // answers with as many bytes as the u32 that follows says
+	callHold                  // waits for the gate
+	callHook                  // service.onCall
+	callReset                 // makes the pool zero; Serve only
+	callStop                  // ends Serve
 )
 
 // Call implements fabric.Service.
@@ -92,6 +95,10 @@ func (s *service) Call(_ fabric.Session, _ uint16, request, reply []byte) []byte
 		<-s.gate
 	case callHook:
 		return s.onCall(request[1:], reply)
+	case callReset:
+		s.reset()
+	case callStop:
+		s.openGate()
 	}
 	return reply
 }

@@ -137,7 +137,7 @@ func (d Dialer) Dial(ctx context.Context, address string, do fabric.DialOptions)
 	if o.Setup == Socket {
 		connect = dialSocket
 	}
-	e, _, err := connect(ctx, address, do.Hello, o)
+	e, _, err := connect(ctx, address, do, o)
 	if err != nil {
 		return nil, stream.DialError(address, "is it running, with fabric ibverbs and the same setup?", err)
 	}

@@ -134,7 +134,7 @@ func rejection(e *C.struct_dn_event) error {
 }
 
 // dialCM connects a queue pair to the listener at address.
-func dialCM(ctx context.Context, address string, h fabric.Hello, o Options) (*endpoint, *device, error) {
+func dialCM(ctx context.Context, address string, do fabric.DialOptions, o Options) (*endpoint, *device, error) {
 	to, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return nil, nil, err
@@ -144,7 +144,7 @@ func dialCM(ctx context.Context, address string, h fabric.Hello, o Options) (*en
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = ch.events.SetReadDeadline(longAgo) })
-	e, d, err := ch.dial(ctx, to.AddrPort(), h, o)
+	e, d, err := ch.dial(ctx, to.AddrPort(), do, o)
 	if !stop() && err != nil {
 		err = ctx.Err()
 	}
@@ -157,12 +157,12 @@ func dialCM(ctx context.Context, address string, h fabric.Hello, o Options) (*en
 }
 
 // dial goes through rdma_cm's steps. On an error nothing of it is left but the channel.
-func (ch *cmChannel) dial(ctx context.Context, to netip.AddrPort, h fabric.Hello, o Options) (*endpoint, *device, error) {
+func (ch *cmChannel) dial(ctx context.Context, to netip.AddrPort, do fabric.DialOptions, o Options) (*endpoint, *device, error) {
 	var id *C.struct_rdma_cm_id
 	if rc, err := C.rdma_create_id(ch.c, &id, nil, C.RDMA_PS_TCP); rc != 0 {
 		return nil, nil, fmt.Errorf("rdma_cm: %w", err)
 	}
-	d, err := ch.resolve(ctx, id, to, o)
+	d, err := ch.resolve(ctx, id, do.LocalIP, to, o)
 	var e *endpoint
 	if err == nil {
 		e, err = newEndpoint(d, id, o, true, to.String())
@@ -173,7 +173,7 @@ func (ch *cmChannel) dial(ctx context.Context, to netip.AddrPort, h fabric.Hello
 	}
 	e.bye = func() { C.rdma_disconnect(id) }
 	if err = e.ready(); err == nil {
-		r := recordOf(h)
+		r := recordOf(do.Hello)
 		private := r.append(nil)
 		err = errno(C.dn_cm_connect(id, 0, unsafe.Pointer(&private[0]), C.uint8_t(len(private)), 16, C.int(o.Retries)))
 	}
@@ -204,12 +204,16 @@ func (e *endpoint) established() error {
 }
 
 // resolve finds the card and the route to an address.
-func (ch *cmChannel) resolve(ctx context.Context, id *C.struct_rdma_cm_id, to netip.AddrPort, o Options) (*device, error) {
+func (ch *cmChannel) resolve(ctx context.Context, id *C.struct_rdma_cm_id, from netip.Addr, to netip.AddrPort, o Options) (*device, error) {
 	milliseconds := C.int(5000)
 	if deadline, ok := ctx.Deadline(); ok {
 		milliseconds = C.int(max(1, deadline.Sub(now())/time.Millisecond))
 	}
-	if rc, err := C.rdma_resolve_addr(id, nil, newSockaddr(to).c(), milliseconds); rc != 0 {
+	var source *C.struct_sockaddr
+	if from.IsValid() && !from.IsLoopback() { // a card has no loopback addresses
+		source = newSockaddr(netip.AddrPortFrom(from, 0)).c()
+	}
+	if rc, err := C.rdma_resolve_addr(id, source, newSockaddr(to).c(), milliseconds); rc != 0 {
 		return nil, fmt.Errorf("resolve %s to an RDMA device: %w", to, err)
 	}
 	if err := ch.expect(C.RDMA_CM_EVENT_ADDR_RESOLVED, "resolve "+to.String()+" to an RDMA device"); err != nil {

@@ -122,19 +122,23 @@ func (s *socketSetup) Close() error {
 }
 
 // dialSocket connects a queue pair to the listener at address.
-func dialSocket(ctx context.Context, address string, h fabric.Hello, o Options) (*endpoint, *device, error) {
+func dialSocket(ctx context.Context, address string, do fabric.DialOptions, o Options) (*endpoint, *device, error) {
 	d, p, err := choosePort(o, netip.Addr{})
 	if err != nil {
 		return nil, nil, err
 	}
-	peer, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	dialer := net.Dialer{}
+	if do.LocalIP.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(do.LocalIP, 0))
+	}
+	peer, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = peer.Close() })
 	e, ours, err := startPlain(d, p, o, true, peer)
 	if err == nil {
-		if err = e.exchange(peer, p, o, recordOf(h), ours); err != nil {
+		if err = e.exchange(peer, p, o, recordOf(do.Hello), ours); err != nil {
 			_ = e.Close()
 		}
 	}

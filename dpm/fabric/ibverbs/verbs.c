@@ -47,7 +47,14 @@ struct ibv_mr *dn_reg_mr(struct ibv_pd *pd, void *p, size_t length, int writable
 	int access = IBV_ACCESS_REMOTE_READ;
 	if (writable)
 		access |= IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC;
-	return ibv_reg_mr(pd, p, length, access);
+	struct ibv_mr *mr = ibv_reg_mr(pd, p, length, access);
+	// Files with dax cannot be pinned, but cards with on-demand paging need not pin.
+	if (!mr && (errno == EOPNOTSUPP || errno == EFAULT)) {
+		int saved = errno;
+		mr = ibv_reg_mr(pd, p, length, access | IBV_ACCESS_ON_DEMAND);
+		errno = saved;
+	}
+	return mr;
 }
 
 static int nonblocking(int fd)

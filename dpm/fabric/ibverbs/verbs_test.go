@@ -15,8 +15,8 @@ import (
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
 )
 
-// deviceAddress returns an IP address of the first card, without which there is nothing to test.
-func deviceAddress(t testing.TB) netip.Addr {
+// DeviceAddress returns an IP address of the first card, without which there is nothing to test.
+func DeviceAddress(t testing.TB) netip.Addr {
 	t.Helper()
 	if err := Available(); err != nil {
 		if os.Getenv("RDMA_REQUIRED") != "" {
@@ -41,7 +41,7 @@ func backendOf(t testing.TB, s Setup) conformance.Backend {
 			return Listen(region, service, lo, o)
 		},
 		Dialer:  Dialer{o},
-		Address: netip.AddrPortFrom(deviceAddress(t), 0).String(),
+		Address: netip.AddrPortFrom(DeviceAddress(t), 0).String(),
 		Scale:   10,
 	}
 }
@@ -69,7 +69,7 @@ func serve(t testing.TB, s Setup, change ...func(*fabric.ListenOptions)) (fabric
 	if err != nil {
 		t.Fatal(err)
 	}
-	lo := fabric.ListenOptions{Address: netip.AddrPortFrom(deviceAddress(t), 0).String(), Logf: t.Logf}
+	lo := fabric.ListenOptions{Address: netip.AddrPortFrom(DeviceAddress(t), 0).String(), Logf: t.Logf}
 	for _, c := range change {
 		c(&lo)
 	}
@@ -212,7 +212,7 @@ func TestFencedCannotWrite(t *testing.T) {
 
 // TestDeviceChoice: options that fit no card are refused with what there is.
 func TestDeviceChoice(t *testing.T) {
-	address := deviceAddress(t)
+	address := DeviceAddress(t)
 	_, p, err := choosePort(Options{}, address)
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,10 @@ func identityOf(info os.FileInfo) (identity, error) {
 		return identity{}, errors.New("no device and inode number for the pool file on this system")
 	}
 	boot, err := bootID()
-	return identity{boot: boot, device: uint64(stat.Dev), inode: stat.Ino}, err
+	if info.Mode()&os.ModeCharDevice != 0 { // a device-dax may have several names
+		return identity{boot: boot, device: stat.Rdev}, err
+	}
+	return identity{boot: boot, device: stat.Dev, inode: stat.Ino}, err
 }
 
 // bootID is what the kernel drew when it started.
@@ -103,7 +106,7 @@ func acquire(s fabric.Session, want identity, access fabric.Access) (*mapping, e
 	if have != want {
 		return nil, fmt.Errorf("%s is not the file that the DPM serves, which is on another machine or mount (use fabric tcp): %w", s.Path, fabric.ErrWrongPool)
 	}
-	if uint64(info.Size()) < s.PoolBytes {
+	if info.Mode().IsRegular() && uint64(info.Size()) < s.PoolBytes {
 		return nil, fmt.Errorf("%s has %d bytes, the pool %d: %w", s.Path, info.Size(), s.PoolBytes, fabric.ErrWrongPool)
 	}
 	key := mappingKey{file: have, bytes: s.PoolBytes, writable: access == fabric.ReadWrite, sync: s.Durability == pmem.DAX}

@@ -15,7 +15,7 @@ fi
 
 # Libraries and their development files; what librdmacm and the provider need at run time; the tools of init.
 packages="libibverbs1 libibverbs-dev librdmacm1 librdmacm-dev ibverbs-providers libnl-3-200 libnl-route-3-200
- iproute2 libmnl0 libbsd0 libmd0 libcap2 libbpf1 libelf1 libxtables12 zlib1g busybox-static linux-image-$krel"
+ iproute2 libmnl0 libbsd0 libmd0 libcap2 libbpf1 libelf1 libxtables12 zlib1g e2fsprogs libext2fs2 libcom-err2 libblkid1 libuuid1 busybox-static linux-image-$krel"
 missing=()
 for p in $packages; do
   compgen -G "${p}_*.deb" >/dev/null || missing+=("$p")

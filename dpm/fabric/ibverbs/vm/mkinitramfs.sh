@@ -59,7 +59,7 @@ for applet in $("$sysroot/bin/busybox" --list); do # busybox lists itself, too
   [ -e "$root/usr/bin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"
 done
 # Debian's own ip and rdma know more than busybox's. A copy onto the link would overwrite busybox itself.
-for tool in bin/ip usr/bin/rdma; do
+for tool in bin/ip usr/bin/rdma sbin/mke2fs; do
   rm -f "$root/usr/bin/${tool##*/}"
   cp -L "$sysroot/$tool" "$root/usr/bin/"
 done
@@ -68,7 +68,7 @@ mkdir -p "$root/etc/libibverbs.d"
 cp "$sysroot/etc/libibverbs.d/rxe.driver" "$root/etc/libibverbs.d/"
 cp "$sysroot/$lib"/libibverbs/librxe-rdmav*.so "$root/$lib/libibverbs/"
 cp -L /lib/x86_64-linux-gnu/libgcc_s.so.1 "$root/$lib/"
-"$here/copylibs.sh" "$sysroot" "$root" "$root/usr/bin/ip" "$root/usr/bin/rdma" "$root/$lib"/libibverbs/*.so
+"$here/copylibs.sh" "$sysroot" "$root" "$root/usr/bin/ip" "$root/usr/bin/rdma" "$root/usr/bin/mke2fs" "$root/$lib"/libibverbs/*.so
 
 echo "root:x:0:0:root:/root:/bin/sh" > "$root/etc/passwd"
 echo "127.0.0.1 localhost" > "$root/etc/hosts"

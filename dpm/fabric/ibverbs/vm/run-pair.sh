@@ -5,10 +5,10 @@ set -uo pipefail
 here=$(dirname "$(readlink -f "$0")")
 wire=$(mktemp -d "${TMPDIR:-/tmp}/rdma-wire.XXXXXX")
 pids=()
-trap 'for p in "${pids[@]}"; do kill "$p" 2>/dev/null; done; rm -rf "$wire"' EXIT
+trap 'for f in "$wire"/pid*; do [ ! -e "$f" ] || kill "$(cat "$f")" 2>/dev/null; done; rm -rf "$wire"' EXIT
 guest() { # rank, is the wire's server
   DEVICES="-netdev stream,id=n0,addr.type=unix,addr.path=$wire/wire,server=$2 -device virtio-net-pci,netdev=n0,romfile=,host_mtu=${MTU:-9000},mac=52:54:00:00:00:0$(($1 + 1))" \
-    IP="10.9.0.$(($1 + 1))/24" APPEND="rank=$1 peer=10.9.0.$((2 - $1))" SMP=${SMP:-1} exec "$here/run-vm.sh" "$cache" "$overlay"
+    PIDFILE=$wire/pid$1 IP="10.9.0.$(($1 + 1))/24" APPEND="rank=$1 peer=10.9.0.$((2 - $1))" SMP=${SMP:-1} exec "$here/run-vm.sh" "$cache" "$overlay"
 }
 cache=$1 overlay=$2
 (guest 0 on) > >(sed 's/^/[rank 0] /') 2>&1 &
@@ -21,7 +21,11 @@ done
 pids+=($!)
 wait "${pids[1]}"
 one=$?
-wait "${pids[0]}" # rank 0 ends when rank 1 tells it to, or at its own timeout
+if [ $one -ne 0 ]; then # nobody will tell rank 0 to end
+  sleep 1
+  kill "$(cat "$wire/pid0")" 2>/dev/null
+fi
+wait "${pids[0]}"
 zero=$?
 echo "run-pair.sh: rank 0 ended with $zero, rank 1 with $one"
 [ $one -eq 0 ] || exit $one

@@ -16,7 +16,7 @@ read -ra devices <<< "${DEVICES:--nic none}"
 timeout --foreground -k 5 "${TIMEOUT:-170}" qemu-system-x86_64 -accel "${ACCEL:-tcg,thread=multi}" \
   -cpu "${CPU:-max,la57=off,erms=off,fsrm=off}" -smp "${SMP:-2}" -m "${MEM:-1024}${MAXMEM:-}" ${MACHINE:+-M "$MACHINE"} \
   -nodefaults -no-user-config -display none -serial stdio -no-reboot \
-  -device isa-debug-exit,iobase=0xf4,iosize=1 "${devices[@]}" \
+  -device isa-debug-exit,iobase=0xf4,iosize=1 "${devices[@]}" ${PIDFILE:+-pidfile "$PIDFILE"} \
   -kernel "$cache/vmlinux" -initrd "$work/initrd" \
   -append "console=ttyS0 quiet panic=-1 nokaslr mitigations=off no_timer_check tsc=reliable ip=${IP:-10.9.0.1/24,10.9.0.2/24} mtu=${MTU:-9000} ${APPEND:-}" \
   < /dev/null | tr -d '\r' # the serial line ends its lines with CR LF

@@ -29,18 +29,44 @@ if [ ! -e "$cache/made-$stamp" ]; then
 fi
 
 overlay=$(mktemp -d "${TMPDIR:-/tmp}/rdma-overlay.XXXXXX")
-trap 'rm -rf "$overlay"' EXIT
+state=$(mktemp -d "${TMPDIR:-/tmp}/rdma-state.XXXXXX")
+trap 'rm -rf "$overlay" "$state"' EXIT
 (cd "$here/.." && "$here/build.sh" "$cache" "$overlay/ibverbs.test" .)
 "$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/ibverbs.test"
+case $mode in
+pair) run="-test.run='^TestPair' -test.v" ;;
+pmem) run="-test.run='^TestPersistentMemory|^TestFileCannotBeRegistered' -test.v" ;;
+*) run= ;;
+esac
 cat > "$overlay/run.sh" <<END
 #!/bin/sh
 export RDMA_REQUIRED=1 RDMA_MODE=$mode
+if [ $mode = pmem ]; then . /pmem.sh; fi
 cd /tmp
-exec /ibverbs.test -test.timeout ${TIMEOUT:-150}s ${TESTARGS:-}
+exec /ibverbs.test -test.timeout $((${TIMEOUT:-170} - 15))s $run ${TESTARGS:-}
 END
 chmod +x "$overlay/run.sh"
+
+# pmem boots twice with the same NVDIMMs. The first boot ends with a reset in the middle of work.
+pmem() {
+  cp "$here/pmem.sh" "$overlay/"
+  local devices="-nic none" i log=$state/log
+  for i in 0 1; do
+    truncate -s 256M "$state/nvdimm$i"
+    devices+=" -object memory-backend-file,id=m$i,share=on,mem-path=$state/nvdimm$i,size=256M,align=2M -device nvdimm,id=n$i,memdev=m$i"
+  done
+  export MACHINE=pc,nvdimm=on MAXMEM=,slots=4,maxmem=4G DEVICES=$devices
+  APPEND="pmem=1 stage=1" "$here/run-vm.sh" "$cache" "$overlay" 2>&1 | tee "$log" || true
+  local acked
+  acked=$(sed -n 's/^ACKED=//p' "$log")
+  [ -n "$acked" ] || { echo "test-rdma.sh: the first boot did not get as far as the reset" >&2; exit 1; }
+  echo "test-rdma.sh: reset; booting again"
+  APPEND="pmem=1 stage=2 acked=$acked" "$here/run-vm.sh" "$cache" "$overlay"
+}
+
 case $mode in
 one) "$here/run-vm.sh" "$cache" "$overlay" ;;
 pair) "$here/run-pair.sh" "$cache" "$overlay" ;;
+pmem) pmem ;;
 *) echo "usage: test-rdma.sh [one|pair|pmem]" >&2; exit 2 ;;
 esac

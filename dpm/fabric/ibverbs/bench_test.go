@@ -1,0 +1,44 @@
+//go:build rdma && rdmatest && linux && cgo
+
+package ibverbs_test
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/dpm/fabric/backends"
+	"github.com/dinomo-kv/dinomo/dpm/fabric/bench"
+	"github.com/dinomo-kv/dinomo/dpm/fabric/ibverbs"
+)
+
+// TestBench: what `dinomo fabric bench` and `dinomo fabric probe` do works by RDMA, too. Under emulation its figures mean nothing.
+func TestBench(t *testing.T) {
+	address := netip.AddrPortFrom(ibverbs.DeviceAddress(t), 0).String()
+	for _, setup := range []ibverbs.Setup{ibverbs.RDMACM, ibverbs.Socket} {
+		report, err := bench.Run(context.Background(), bench.Options{
+			Backend: "ibverbs", Backends: backends.Options{IBVerbs: ibverbs.Options{Setup: setup, Polls: 20}},
+			Listen: address, Sizes: []int{8, 4096}, QueuePairs: []int{1, 2}, Calls: true, Duration: 20 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s:\n%s", setup, report)
+		if len(report.Results) == 0 {
+			t.Error("nothing was measured")
+		}
+	}
+	probe := bench.Probe(context.Background(), bench.ProbeOptions{})
+	t.Logf("\n%s", probe)
+	found := false
+	for _, c := range probe.Checks {
+		found = found || c.Subject == "ibverbs"
+		if c.Subject == "ibverbs" && c.Verdict == bench.Bad {
+			t.Errorf("probe: %s", c.Detail)
+		}
+	}
+	if !found {
+		t.Error("the probe says nothing of ibverbs")
+	}
+}
