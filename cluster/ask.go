@@ -15,6 +15,9 @@ import (
 // askAgain is the pause between repetitions of a question: a node that is starting answers soon after it is there.
 const askAgain = 100 * time.Millisecond
 
+// askLinger is how long Close waits for what was sent to leave.
+const askLinger = time.Second
+
 // Asker asks nodes over their control sockets and hears what they say unasked. Its methods may be called from any
 // goroutine. Make it with NewAsker.
 type Asker struct {
@@ -34,7 +37,11 @@ type Asker struct {
 
 // NewAsker listens at a free port of ip. unasked gets what answers no question, from one goroutine; nil drops it.
 func NewAsker(ip string, unasked func(messages.Message)) (*Asker, error) {
-	pull, err := runtime.ListenPull("tcp://"+ip+":0", runtime.PullOptions{MaxFrameBytes: messages.MaxMessageBytes})
+	return newAsker(ip, 0, unasked)
+}
+
+func newAsker(ip string, port uint16, unasked func(messages.Message)) (*Asker, error) {
+	pull, err := runtime.ListenPull(fmt.Sprintf("tcp://%s:%d", ip, port), runtime.PullOptions{MaxFrameBytes: messages.MaxMessageBytes})
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +64,7 @@ func (a *Asker) Address() string { return a.pull.Address() }
 func (a *Asker) Close() error {
 	err := a.pull.Close()
 	<-a.done
-	a.peers.Close(askAgain)
+	a.peers.Close(askLinger)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -126,8 +127,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	if c.provisioner, err = local.New(processes); err != nil {
 		return err
 	}
-	if c.asker, err = NewAsker(c.o.Network.Tool(0), nil); err != nil {
-		return fmt.Errorf("%w (is another cluster running on %s? give --network)", err, c.o.Network)
+	// A port of the plan rather than a free one: who has it has the network.
+	if c.asker, err = newAsker(c.o.Network.Tool(0), c.plan.Base(messages.MonitorControl), nil); err != nil {
+		return fmt.Errorf("%w (another cluster runs on %s; stop it or give another network)", err, c.o.Network)
 	}
 	for _, n := range c.o.Nodes() {
 		if err := c.provisioner.Start(n); err != nil {
@@ -206,11 +208,14 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 // membersAt asks a routing node how many KNs its map has; 0 when it does not answer.
 func (c *Cluster) membersAt(ctx context.Context, ip string) int {
 	report, err := c.status(ctx, ip, messages.RouteControl)
-	if err != nil {
-		return 0
+	if err != nil || report.GetFacts()["process"] != strconv.Itoa(c.Process(ip)) {
+		return 0 // or somebody else's node has the address, and ours will say so
 	}
 	return int(report.GetGauges()["members"])
 }
+
+// Members asks the first routing node how many KNs its map has; 0 when it does not answer.
+func (c *Cluster) Members(ctx context.Context) int { return c.membersAt(ctx, c.o.Network.Route(0)) }
 
 // askPatience is how long one question for a status waits before other signs are looked at.
 const askPatience = 300 * time.Millisecond

@@ -26,7 +26,8 @@ type monitor struct {
 	o           *Options
 	coordinator *coordinator.Coordinator
 	collector   *collector
-	routes      map[string]time.Time // control address -> last hello
+	routes      map[string]time.Time       // control address -> last hello
+	noticed     map[string]messages.Notice // last notice of each private IP, to log each once
 	pool        *messages.PoolState
 	poolAt      time.Time
 	summedAt    time.Time
@@ -43,6 +44,7 @@ func newMonitor(o *Options) (*monitor, error) {
 	}
 	return &monitor{
 		o: o, coordinator: c, collector: newCollector(o.MaxReporters, o.ReporterMemory), routes: map[string]time.Time{},
+		noticed: map[string]messages.Notice{},
 	}, nil
 }
 
@@ -152,6 +154,13 @@ func (m *monitor) notice(text string) {
 	if n.Depart && n.Tier == messages.Tier_MEMORY {
 		m.coordinator.Leave(n.PrivateIP, "a depart notice")
 	}
+	if m.noticed[n.PrivateIP] == n { // a node that joins says so until it is in the map
+		return
+	}
+	if len(m.noticed) >= m.o.MaxReporters {
+		clear(m.noticed)
+	}
+	m.noticed[n.PrivateIP] = n
 	m.o.Logf("notice: %s", n)
 }
 

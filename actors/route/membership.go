@@ -3,7 +3,9 @@ package route
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/ownership"
@@ -274,7 +276,9 @@ func memoryFactor(values []*messages.ReplicationValue) uint32 {
 
 // report is the answer to a StatusQuery.
 func (m *membership) report(id string) *messages.StatusReport {
-	r := &messages.StatusReport{RequestId: id, Role: "route", Counters: m.status(), Gauges: map[string]float64{}, Facts: map[string]string{"ip": m.o.IP}}
+	r := &messages.StatusReport{RequestId: id, Role: "route", Counters: m.status(), Gauges: map[string]float64{}, Facts: map[string]string{
+		"ip": m.o.IP, "process": strconv.Itoa(os.Getpid()),
+	}}
 	r.Counters["maps"] = m.counters.maps
 	r.Counters["maps_refused"] = m.counters.refusedMaps
 	r.Counters["control_malformed"] = m.counters.malformed

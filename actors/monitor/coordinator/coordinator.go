@@ -34,7 +34,7 @@ type Coordinator struct {
 	read     bool          // the DPM has answered at least once
 	nodes    map[string]*node
 	watch    leaseWatch
-	leaving  map[string]string // private IP -> why
+	leaving  map[string]leave // by private IP
 	wishes   map[string]hashring.Replication
 	change   *change
 	requests uint64
@@ -47,6 +47,13 @@ type node struct {
 	first, last time.Time
 }
 
+// leave is a KN's wish, or somebody's order, to be left out of the map. It holds for one run of the node and those before:
+// a later one that joins is not concerned, however late the message came.
+type leave struct {
+	incarnation uint64
+	why         string
+}
+
 // New makes a coordinator that knows nothing yet.
 func New(o Options) (*Coordinator, error) {
 	o.EnsureDefaults()
@@ -55,7 +62,7 @@ func New(o Options) (*Coordinator, error) {
 	}
 	return &Coordinator{
 		o: o, nodes: map[string]*node{}, watch: newLeaseWatch(),
-		leaving: map[string]string{}, wishes: map[string]hashring.Replication{},
+		leaving: map[string]leave{}, wishes: map[string]hashring.Replication{},
 	}, nil
 }
 
@@ -68,8 +75,29 @@ func (c *Coordinator) Busy() bool { return c.change != nil }
 // SetRoutes replaces the routing nodes' control addresses.
 func (c *Coordinator) SetRoutes(addresses []string) { c.o.Routes = addresses }
 
-// Leave asks that the KN at a private IP leave; idempotent.
-func (c *Coordinator) Leave(privateIP, why string) { c.leaving[privateIP] = why }
+// Leave asks that the KN at a private IP leave, the run of it that is known now; idempotent. Of a node that is neither a member nor
+// has said hello there is nothing to leave.
+func (c *Coordinator) Leave(privateIP, why string) {
+	incarnation := uint64(0)
+	if n := c.nodes[privateIP]; n != nil {
+		incarnation = n.hello.GetIncarnation()
+	}
+	if c.current != nil {
+		if m, in := memberAt(c.current, privateIP); in {
+			incarnation = max(incarnation, m.Incarnation)
+		}
+	}
+	c.leaveUpTo(privateIP, incarnation, why)
+}
+
+// leaveUpTo is Leave for the runs of a node up to one. The goodbyes of strangers take no memory.
+func (c *Coordinator) leaveUpTo(privateIP string, incarnation uint64, why string) {
+	old, known := c.leaving[privateIP]
+	if incarnation == 0 || known && old.incarnation >= incarnation || !known && len(c.leaving) >= c.o.MaxNodes {
+		return
+	}
+	c.leaving[privateIP] = leave{incarnation, why}
+}
 
 // Replicate asks for a key's replication to change; {1, 1} gives it its single owner back.
 func (c *Coordinator) Replicate(key []byte, r hashring.Replication) { c.wishes[string(key)] = r }
@@ -80,9 +108,10 @@ func (c *Coordinator) Receive(now time.Time, e *messages.ControlEnvelope, out *O
 	case *messages.NodeHello:
 		c.hello(now, m, out)
 	case *messages.NodeBye:
-		c.Leave(m.GetPrivateIp(), "said goodbye: "+m.GetReason())
+		c.leaveUpTo(m.GetPrivateIp(), m.GetIncarnation(), "said goodbye: "+m.GetReason())
 	case *messages.NodeGone:
 		c.watch.processGone(m)
+		c.countTheDead(now, out)
 	case *messages.PoolState:
 		c.poolState(now, m, out)
 	case *messages.MetaState:
@@ -138,6 +167,10 @@ func (c *Coordinator) hello(now time.Time, h *messages.NodeHello, out *Outbox) {
 		return // an old message of an earlier run
 	}
 	n.hello, n.last = h, now
+	if c.watch.state(memberOf(h)) == nil && now.Sub(c.polledAt) >= c.o.Retry {
+		c.polledAt = now // it can join as soon as the pool confirms its rank
+		c.poll(out)
+	}
 }
 
 func (c *Coordinator) replicationChange(r *messages.ReplicationChange) {
@@ -204,8 +237,14 @@ func (c *Coordinator) epoch() hashring.Epoch {
 	return c.current.Epoch()
 }
 
+// poolState takes the pool's report of its ranks.
 func (c *Coordinator) poolState(now time.Time, s *messages.PoolState, out *Outbox) {
 	c.watch.observe(now, s, 2*c.o.Poll+c.o.Retry)
+	c.countTheDead(now, out)
+}
+
+// countTheDead sees whether a change waits for somebody who will not answer any more.
+func (c *Coordinator) countTheDead(now time.Time, out *Outbox) {
 	if c.change == nil {
 		return
 	}

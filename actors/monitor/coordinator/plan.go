@@ -34,6 +34,9 @@ func (c *Coordinator) firstMap(now time.Time, out *Outbox) {
 	members := make([]hashring.Member, 0, len(c.nodes))
 	for _, ip := range slices.Sorted(maps.Keys(c.nodes)) {
 		n := c.nodes[ip]
+		if !c.mayJoin(now, memberOf(n.hello)) {
+			continue
+		}
 		if oldest.IsZero() || n.first.Before(oldest) {
 			oldest = n.first
 		}
@@ -79,24 +82,21 @@ func (c *Coordinator) planFailures(now time.Time, out *Outbox) *change {
 }
 
 // planJoins takes in every node that said hello and is not in the map as this run of itself.
-func (c *Coordinator) planJoins(_ time.Time, out *Outbox) *change {
+func (c *Coordinator) planJoins(now time.Time, out *Outbox) *change {
 	var joins []hashring.Member
 	var names []string
 	var replaced []verdict
 	for _, ip := range slices.Sorted(maps.Keys(c.nodes)) {
-		if _, leaves := c.leaving[ip]; leaves {
+		m := memberOf(c.nodes[ip].hello)
+		if !c.mayJoin(now, m) {
 			continue
 		}
-		m := memberOf(c.nodes[ip].hello)
 		old, in := memberAt(c.current, ip)
 		switch {
 		case in && old.Incarnation >= m.Incarnation && old.Rank == m.Rank:
 			continue
 		case in:
 			replaced = append(replaced, c.watch.buried(old))
-		}
-		if c.watch.state(m) == nil {
-			continue // the pool has not reported this rank yet, or reports a later run of it
 		}
 		joins = append(joins, m)
 		names = append(names, m.PrivateIP)
@@ -118,9 +118,9 @@ func (c *Coordinator) planJoins(_ time.Time, out *Outbox) *change {
 func (c *Coordinator) planLeaves(_ time.Time, out *Outbox) *change {
 	for _, ip := range slices.Sorted(maps.Keys(c.leaving)) {
 		m, in := memberAt(c.current, ip)
-		if !in {
-			if c.nodes[ip] == nil {
-				delete(c.leaving, ip)
+		if !in || m.Incarnation > c.leaving[ip].incarnation {
+			if n := c.nodes[ip]; n == nil || n.hello.GetIncarnation() > c.leaving[ip].incarnation {
+				delete(c.leaving, ip) // that run is out, and says nothing more
 			}
 			continue
 		}
@@ -130,7 +130,7 @@ func (c *Coordinator) planLeaves(_ time.Time, out *Outbox) *change {
 			delete(c.leaving, ip)
 			continue
 		}
-		return c.newChange(next, fmt.Sprintf("leave of %s: %s", ip, c.leaving[ip]))
+		return c.newChange(next, fmt.Sprintf("leave of %s: %s", ip, c.leaving[ip].why))
 	}
 	return nil
 }
@@ -170,6 +170,16 @@ func (c *Coordinator) planReplication(_ time.Time, out *Outbox) *change {
 	}
 	slices.SortFunc(ch.remove, func(a, b []byte) int { return strings.Compare(string(a), string(b)) })
 	return ch
+}
+
+// mayJoin says whether a node that said hello may be taken into the map: the pool reports its rank as held by this run of it, it is not
+// dead (a hello is remembered for longer than its sender may live), and it is not on its way out.
+func (c *Coordinator) mayJoin(now time.Time, m hashring.Member) bool {
+	if c.watch.state(m) == nil || m.Incarnation <= c.leaving[m.PrivateIP].incarnation {
+		return false
+	}
+	_, dead := c.watch.dead(now, m, c.o.Lease+c.o.LeaseMargin)
+	return !dead
 }
 
 func memberOf(h *messages.NodeHello) hashring.Member {
