@@ -306,11 +306,12 @@ func owner(t testing.TB, m *hashring.Map, key string) string {
 }
 
 // until asks again as long as the answer is not the wanted one: nodes take a moment to find a new map.
-func (c *client) until(want, to string, request func() *messages.KeyRequest) {
+func (c *client) until(want, to string, request func() *messages.KeyRequest, shown ...func(*messages.KeyTuple) string) {
 	c.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
+	shown = append(shown, show)
 	for {
-		got := show(c.ask(to, request()).Tuples[0])
+		got := shown[0](c.ask(to, request()).Tuples[0])
 		if got == want {
 			return
 		}

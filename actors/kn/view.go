@@ -49,8 +49,21 @@ func (t *thread) install(next view) {
 	}
 	t.view = next
 	t.engine.Refresh()
+	t.engine.Share(t.sharedKeys())
 	t.holding.forgetAll()
 	t.tell(installed{thread: t.number, epoch: next.m.Epoch()})
+}
+
+// sharedKeys lists the keys that the thread owns together with others.
+func (t *thread) sharedKeys() []engine.HashedKey {
+	var keys []engine.HashedKey
+	for name := range t.view.m.Replicated() {
+		key := []byte(name)
+		if hash := hashring.KeyHash(key); t.view.serves(key, hash, t.self, t.number) {
+			keys = append(keys, engine.HashedKey{Key: key, Hash: hash})
+		}
+	}
+	return keys
 }
 
 func (t *thread) dropMoved(moves hashring.Ranges) {

@@ -18,6 +18,9 @@ type Engine struct {
 	table unmerged
 	types typeFilter
 	link  link
+	// shared are the keys with several owners; see shared.go.
+	shared map[string]*sharedKey
+	groups []group
 
 	ops      []op
 	touched  map[uint64]int // hash -> the batch's latest operation with it that others must see
@@ -62,7 +65,7 @@ func (e *Engine) Close() error {
 // Begin starts a batch. now is the time of the owner's clock. Results of the batch before are not valid any more.
 func (e *Engine) Begin(now time.Time) {
 	clear(e.ops) // no reference to frames may outlive them
-	e.ops, e.reads, e.readers, e.open = e.ops[:0], e.reads[:0], e.readers[:0], e.open[:0]
+	e.ops, e.reads, e.readers, e.open, e.groups = e.ops[:0], e.reads[:0], e.readers[:0], e.open[:0], e.groups[:0]
 	clear(e.touched)
 	e.arena.reset()
 	e.now, e.full = now, false
@@ -75,6 +78,9 @@ func (e *Engine) Probe(key []byte, hash uint64) (r dac.Result, hit bool) {
 		if _, ok := e.touched[hash]; ok {
 			return r, false
 		}
+	}
+	if len(e.shared) > 0 && e.shared[string(key)] != nil {
+		return r, false
 	}
 	r = e.cache.Lookup(key, hash)
 	if r.Kind != dac.Value {
@@ -125,14 +131,17 @@ func (e *Engine) Run() {
 	if len(e.ops) == 0 {
 		return
 	}
-	e.Poll()
+	_ = e.Poll() // its owner asks why
 	if e.link.up() {
 		e.refreshTypes()
 	}
+	e.readShared() // first: what it reads is copied, what fetch reads must last
 	e.plan()
 	e.fetch()
 	e.apply()
+	e.appendShared()
 	e.commit()
+	e.moveShared()
 	e.again()
 	e.settle()
 	e.publish()

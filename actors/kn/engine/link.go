@@ -23,6 +23,8 @@ type link struct {
 	unsure []unsure  // writes whose commit's outcome is unknown
 	spent  fabric.Counters
 	wrote  remote.AppendCounters // as of when the pool went away
+	// unsettled are entries of keys with several owners whose publication was cut off.
+	unsettled []uint64
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -96,6 +98,11 @@ func (e *Engine) away(why error) {
 		l.unsure = append(l.unsure, unsure{key: bytes.Clone(o.key), hash: o.hash, sequence: o.sequence, after: after})
 	}
 	e.open = e.open[:0]
+	for i := range e.groups {
+		if g := &e.groups[i]; g.phase == groupAppended {
+			e.lostGroup(g)
+		}
+	}
 	l.spend()
 	l.wg.Add(1)
 	go func() {
@@ -140,6 +147,10 @@ func (e *Engine) Poll() error {
 func (e *Engine) back() {
 	l := &e.link
 	e.table.prune(l.thread.Merged())
+	for _, sequence := range l.unsettled {
+		l.thread.Settle(sequence)
+	}
+	l.unsettled = nil
 	if len(l.unsure) == 0 {
 		return
 	}

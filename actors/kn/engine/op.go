@@ -51,7 +51,8 @@ type op struct {
 	payload []byte
 	cached  dac.Result // what the cache said; its Value is a copy
 
-	earlier int // the operation before with the same hash, or none
+	earlier int        // the operation before with the same hash, or none
+	shared  *sharedKey // set when the key has several owners
 	source  source
 	read    int   // its place among the batch's reads, or none
 	after   state // what the key holds after it
@@ -91,7 +92,11 @@ func (e *Engine) add(kind opKind, key []byte, hash uint64) (*op, int) {
 		e.touched[hash] = i
 	}
 	e.ops = append(e.ops, op{kind: kind, key: key, hash: hash, earlier: earlier, read: none})
-	return &e.ops[i], i
+	o := &e.ops[i]
+	if len(e.shared) > 0 {
+		o.shared = e.shared[string(key)]
+	}
+	return o, i
 }
 
 // arena hands out copies that live until the next Begin.

@@ -20,7 +20,7 @@ const (
 func (e *Engine) plan() {
 	for i := range e.ops {
 		o := &e.ops[i]
-		if o.after.known || o.code != messages.AnnaError_NO_ERROR {
+		if o.after.known || o.shared != nil || o.code != messages.AnnaError_NO_ERROR {
 			continue
 		}
 		if e.same(o) != none {

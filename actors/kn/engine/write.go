@@ -20,7 +20,7 @@ func (e *Engine) apply() {
 
 func (e *Engine) applyOne(i int) {
 	o := &e.ops[i]
-	if o.code != messages.AnnaError_NO_ERROR {
+	if o.code != messages.AnnaError_NO_ERROR || o.shared != nil {
 		return
 	}
 	before := o.after
@@ -37,93 +37,102 @@ func (e *Engine) applyOne(i int) {
 		o.code = messages.AnnaError_TIMEOUT
 		return
 	}
-	if o.kind == opDelete {
-		e.append(i, state{known: true, origin: i})
-		return
+	after, changed := e.next(i, before)
+	if o.code == messages.AnnaError_NO_ERROR && changed {
+		e.append(i, after)
 	}
-	e.applyPut(i, before)
 }
 
-// applyPut merges a put into what its key holds and appends the outcome, if that differs.
-func (e *Engine) applyPut(i int, before state) {
+// next is what a key holds after a write of the batch, given what it held before. It sets the operation's code where the
+// write is refused. changed is false where there is nothing to write.
+func (e *Engine) next(i int, before state) (after state, changed bool) {
 	o := &e.ops[i]
+	if o.kind == opDelete {
+		return state{known: true, origin: i}, true
+	}
 	if before.known && before.found && before.kind != o.lattice {
 		o.code = messages.AnnaError_LATTICE
-		return
+		return before, false
 	}
-	if !before.known && e.mustKnow(o) { // it follows a write of the same batch that failed without knowing
+	blind := o.lattice == lattice.LWW && e.o.Lattice.Mode == lattice.Arrival
+	if !before.known && (!blind || o.shared == nil && e.mustKnow(o)) { // it follows a write of the batch that failed without knowing
 		o.code = messages.AnnaError_OVERLOADED
-		return
+		return before, false
 	}
-	value := o.payload
-	if o.lattice != lattice.LWW || e.o.Lattice.Mode == lattice.Timestamp {
-		var current []byte
-		if before.found {
-			if current = before.value; current == nil {
-				current = []byte{}
-			}
-		}
-		merged, changed, err := lattice.Merge(o.lattice, current, o.payload, e.o.Lattice)
-		switch {
-		case errors.Is(err, lattice.ErrTooLarge):
-			o.code = messages.AnnaError_TOO_LARGE
-			return
-		case err != nil:
-			e.o.Logf("merge into key %q: %v", o.key, err)
-			o.code = messages.AnnaError_INVALID_REQUEST
-			return
-		case !changed:
-			return
-		}
-		value = merged
+	after = state{known: true, found: true, kind: o.lattice, value: o.payload, origin: i}
+	if blind {
+		return after, true
 	}
-	e.append(i, state{known: true, found: true, kind: o.lattice, value: value, origin: i})
+	var current []byte
+	if before.found {
+		if current = before.value; current == nil {
+			current = []byte{}
+		}
+	}
+	merged, changed, err := lattice.Merge(o.lattice, current, o.payload, e.o.Lattice)
+	switch {
+	case errors.Is(err, lattice.ErrTooLarge):
+		o.code = messages.AnnaError_TOO_LARGE
+		return before, false
+	case err != nil:
+		e.o.Logf("merge into key %q: %v", o.key, err)
+		o.code = messages.AnnaError_INVALID_REQUEST
+		return before, false
+	case !changed:
+		return before, false
+	}
+	after.value = merged
+	return after, true
 }
 
 // append puts an operation's write into the log's open batch. On failure the key keeps the state it had.
 func (e *Engine) append(i int, after state) {
 	o := &e.ops[i]
-	if o.kind == opPut && e.full {
-		o.code = messages.AnnaError_NO_SPACE
-		return
+	if o.sequence, o.pointer, o.code = e.appendEntry(o.key, after, 0); o.code == messages.AnnaError_NO_ERROR {
+		o.appended, o.after = true, after
+		e.open = append(e.open, i)
+	}
+}
+
+// appendEntry puts an entry into the log's open batch, committing what is in the way and waiting for the pool to merge where that
+// has to be.
+func (e *Engine) appendEntry(key []byte, s state, flags format.Flags) (sequence uint64, p format.Pointer, code messages.AnnaError) {
+	if s.found && e.full {
+		return 0, 0, messages.AnnaError_NO_SPACE
 	}
 	var waited time.Duration
 	for {
-		err := e.appendOnce(o, after)
+		if !e.link.up() {
+			return 0, 0, messages.AnnaError_TIMEOUT
+		}
+		sequence, p, err := e.appendOnce(key, s, flags)
 		switch {
 		case err == nil:
-			o.appended, o.after = true, after
-			e.open = append(e.open, i)
-			return
+			return sequence, p, messages.AnnaError_NO_ERROR
 		case errors.Is(err, remote.ErrBatchFull):
 			e.commit()
-			if !e.link.up() {
-				o.code = messages.AnnaError_TIMEOUT
-				return
-			}
 		case errors.Is(err, remote.ErrBusy) && waited < e.o.WriteWait:
 			waited += e.waitForMerge(waited)
 		default:
-			o.code = e.failed(err)
-			e.full = e.full || o.code == messages.AnnaError_NO_SPACE
-			return
+			code := e.failed(err)
+			e.full = e.full || code == messages.AnnaError_NO_SPACE
+			return 0, 0, code
 		}
 	}
 }
 
-func (e *Engine) appendOnce(o *op, after state) (err error) {
+func (e *Engine) appendOnce(key []byte, s state, flags format.Flags) (sequence uint64, p format.Pointer, err error) {
 	thread := e.link.thread
 	waits := thread.Appender.Counters().Waits
-	sequence := thread.Next()
-	if after.found {
-		o.pointer, err = thread.Put(o.key, after.value, uint8(after.kind), 0)
+	sequence = thread.Next()
+	if s.found {
+		p, err = thread.Put(key, s.value, uint8(s.kind), flags)
 	} else {
-		o.pointer, err = thread.Delete(o.key, 0)
+		p, err = thread.Delete(key, flags)
 	}
-	o.sequence = sequence
 	// A segment had to be asked for first, which is a round trip that this batch waits for.
 	e.counters.RoundTripsWrite += thread.Appender.Counters().Waits - waits
-	return err
+	return sequence, p, err
 }
 
 // mergePause is how long a write waits before it asks for a segment again.
@@ -140,17 +149,18 @@ func (e *Engine) waitForMerge(waited time.Duration) time.Duration {
 	return mergePause
 }
 
-// commit makes what was appended durable: one round trip.
+// commit makes what was appended durable, and reads the words of keys with several owners behind it: one round trip.
 func (e *Engine) commit() {
-	if len(e.open) == 0 || !e.link.up() {
+	if !e.link.up() || len(e.open) == 0 && !e.sharedOpen() {
 		return
 	}
 	e.counters.RoundTripsWrite++
 	e.counters.Commits++
-	if err := e.link.thread.Commit(); err != nil {
+	if err := e.link.thread.Commit(e.sharedWords()...); err != nil {
 		e.failed(err)
 		return // failed dealt with the open operations
 	}
+	e.sharedCommitted()
 	e.open = e.open[:0]
 }
 
@@ -160,7 +170,7 @@ func (e *Engine) again() {
 	first := len(e.reads)
 	for i := range e.ops {
 		o := &e.ops[i]
-		if o.kind != opGet || o.after.known || o.code != messages.AnnaError_NO_ERROR {
+		if o.kind != opGet || o.after.known || o.shared != nil || o.code != messages.AnnaError_NO_ERROR {
 			continue
 		}
 		if !e.link.up() {
