@@ -1,8 +1,6 @@
 package dpmnode
 
 import (
-	"fmt"
-
 	"github.com/dinomo-kv/dinomo/dpm"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 )
@@ -10,22 +8,13 @@ import (
 // poolOf is the real pool as the actor sees it.
 type poolOf struct{ *dpm.Pool }
 
+var _ pool = poolOf{}
+
 // Durability implements pool.
 func (p poolOf) Durability() string { return p.Region().Durability().String() }
 
 // Figures implements pool.
 func (p poolOf) Figures() map[string]uint64 { return p.Stats().Figures() }
-
-// FenceUnchanged implements pool.
-func (p poolOf) FenceUnchanged(rank fabric.Rank, upTo fabric.Incarnation, word uint64) (fenced bool, err error) {
-	conditional, ok := any(p.Pool).(interface {
-		FenceIf(rank fabric.Rank, upTo fabric.Incarnation, word uint64) (bool, error)
-	})
-	if !ok {
-		return false, fmt.Errorf("rank %d: this pool cannot fence on suspicion; stop its process", rank)
-	}
-	return conditional.FenceIf(rank, upTo, word)
-}
 
 // verbFigures lists a listener's counts under the names of reports.
 func verbFigures(m fabric.Metrics) map[string]uint64 {
