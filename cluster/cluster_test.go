@@ -156,7 +156,6 @@ func TestKilledKNDoesNotStopTheOthers(t *testing.T) {
 	if _, err := c.KillNodes(ctx, victim); err != nil {
 		t.Fatal(err)
 	}
-	showLogs(t, c.Conf().Dinomo.DataDirectory)
 	// All keys are served again, the victim's by others: what was acknowledged is in the pool.
 	for i := range keys {
 		got, err := cl.Get(ctx, key(i))
@@ -164,7 +163,6 @@ func TestKilledKNDoesNotStopTheOthers(t *testing.T) {
 			t.Fatalf("key %d: %q, %v", i, got, err)
 		}
 	}
-	showLogs(t, c.Conf().Dinomo.DataDirectory)
 	report, err := c.ManagerStatus(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,6 @@ type chore struct {
 type choreResult struct {
 	key         choreKey
 	incarnation uint64
-	fenced      bool // of a fence
 	done        int  // of a pointer change
 	err         error
 }
@@ -94,10 +93,11 @@ func (c *control) fence(f *messages.RankFence, out *runtime.Outbox) {
 	always := !f.GetOnlyIfUnchanged() || state.GetFenced()
 	started := c.begin(choreKey{purpose: fencing, rank: rank}, upTo, false, who, func() choreResult {
 		if always {
-			return choreResult{fenced: true, err: c.pool.Fence(fabric.Rank(rank), fabric.Incarnation(upTo))}
+			return choreResult{err: c.pool.Fence(fabric.Rank(rank), fabric.Incarnation(upTo))}
 		}
-		fenced, err := c.pool.FenceUnchanged(fabric.Rank(rank), fabric.Incarnation(upTo), f.GetLeaseWord())
-		return choreResult{fenced: fenced, err: err}
+		// Whether it was fenced, the rank's state says.
+		_, err := c.pool.FenceUnchanged(fabric.Rank(rank), fabric.Incarnation(upTo), f.GetLeaseWord())
+		return choreResult{err: err}
 	})
 	if !started {
 		c.refuse(out, who, rank, upTo, "too many fences and drains are under way; ask again")

@@ -336,4 +336,3 @@ func TestStories(t *testing.T) {
 		}
 	})
 }
-

@@ -275,6 +275,10 @@ func (k *keeper) describe(err error) string {
 	if err == nil {
 		return "exit status 0"
 	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && !exit.Exited() {
+		return err.Error() // a signal: what it printed last has nothing to do with it
+	}
 	if line := lastLine(k.logPath()); line != "" {
 		return fmt.Sprintf("%v: %s", err, line)
 	}
