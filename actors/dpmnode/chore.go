@@ -44,7 +44,7 @@ type chore struct {
 type choreResult struct {
 	key         choreKey
 	incarnation uint64
-	done        int  // of a pointer change
+	done        int // of a pointer change
 	err         error
 }
 
