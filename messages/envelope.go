@@ -34,7 +34,9 @@ func Unwrap(e *ControlEnvelope) Message {
 
 // ControlFrame returns the bytes of an envelope with one of our control messages, ready for a control socket. It fails
 // when a string of body is not UTF-8.
-func ControlFrame(sender string, body Message) ([]byte, error) { return Marshal(Envelope(sender, body)) }
+func ControlFrame(sender string, body Message) ([]byte, error) {
+	return Marshal(Envelope(sender, body))
+}
 
 // ParseControlFrame reads what ControlFrame wrote and returns what the envelope carries. Errors wrap ErrMalformed; an envelope
 // that is empty, or of a kind that this program does not know, is one.
