@@ -20,7 +20,6 @@ type holding struct {
 type held struct {
 	release
 	through uint64 // what has to be merged; 0: not asked yet
-	writes  uint64 // of the thread when the release began
 	done    bool
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -163,7 +162,6 @@ type client struct {
 	codec   *messages.Codec
 	serial  int
 	waiting []*messages.KeyResponse
-	mu      sync.Mutex
 }
 
 func (r *rig) client() *client {
