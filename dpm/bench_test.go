@@ -25,18 +25,15 @@ func benchKey(buffer []byte, n uint64) []byte {
 
 // benchPut puts without waiting for anything but the pool.
 func benchPut(b *testing.B, th *remote.Thread, key, value []byte) {
-	for {
-		_, err := th.Put(key, value, latticeLWW, 0)
-		if err == nil {
-			return
-		}
-		if err := retryBusy(func() error {
+	_, err := th.Put(key, value, latticeLWW, 0)
+	if errors.Is(err, remote.ErrBusy) {
+		err = retryBusy(func() error {
 			_, err := th.Put(key, value, latticeLWW, 0)
 			return err
-		}); err != nil {
-			b.Fatal(err)
-		}
-		return
+		})
+	}
+	if err != nil {
+		b.Fatal(err)
 	}
 }
 

@@ -188,6 +188,10 @@ func (a *actor) await(t *testing.T, word string, atLeast int) {
 // what the KN had acknowledged.
 func TestKill9(t *testing.T) {
 	rng := random.New(random.Seed(t))
+	rounds := 6
+	if testing.Short() {
+		rounds = 2
+	}
 	for _, durability := range []string{"process", "fsync"} {
 		for _, b := range backends {
 			t.Run(durability+"/"+b.name, func(t *testing.T) {
@@ -198,16 +202,16 @@ func TestKill9(t *testing.T) {
 				acked, tried := -1, -1
 				unknown := map[int]bool{} // batches that a killed KN had not heard about
 				server, kn := act(t, "dpm", env...), (*actor)(nil)
-				for round := range 6 {
+				for round := range rounds {
 					if kn == nil {
 						kn = act(t, "kn", append(env, fmt.Sprintf("DINOMO_DPM_TEST_FIRST=%d", tried+1))...)
 					}
 					kn.await(t, "acked", acked+30+rng.IntN(100))
 					whom := rng.IntN(3)
-					if whom != 1 || round == 5 {
+					if whom != 1 || round == rounds-1 {
 						server.kill()
 					}
-					if whom != 0 || round == 5 {
+					if whom != 0 || round == rounds-1 {
 						kn.kill()
 						acked, _ = kn.said("acked")
 						if tried, _ = kn.said("try"); tried > acked {
@@ -217,7 +221,7 @@ func TestKill9(t *testing.T) {
 					} else {
 						acked, _ = kn.said("acked")
 					}
-					if whom != 1 && round < 5 {
+					if whom != 1 && round < rounds-1 {
 						server = act(t, "dpm", env...)
 					}
 				}

@@ -81,7 +81,6 @@ func (p *Pool) phase(name string, step func() error) error {
 type recovery struct {
 	metadata []metadataLook
 	words    []bool
-	slots    uint64
 }
 
 // recover brings the pool from whatever state a crash left to one that serves (DPM-5). Up to "epoch" nothing is

@@ -10,7 +10,7 @@ import (
 )
 
 // nodeThread is the thread number of a node's own queue pair, which has no log.
-const nodeThread = 1<<16 - 1
+const nodeThread = fabric.SharedThread
 
 // callBudget bounds the batches that one call merges on its caller's time.
 const callBudget = 64

@@ -172,8 +172,12 @@ func spaceCurve(t testing.TB, segments uint32, keys, valueBytes int, poolFuls fl
 }
 
 func TestSteadyUpdatesSettleAtHalfMoreThanTheLiveData(t *testing.T) {
+	poolFuls := 4.0
+	if testing.Short() {
+		poolFuls = 1.5
+	}
 	for _, c := range []struct{ keys, valueBytes int }{{1000, 3000}, {40000, 30}, {60, 30000}} {
-		worst, amplification := spaceCurve(t, 100, c.keys, c.valueBytes, 4, func(float64, float64) {})
+		worst, amplification := spaceCurve(t, 100, c.keys, c.valueBytes, poolFuls, func(float64, float64) {})
 		t.Logf("%d keys of %d bytes: at most %.2f x live, write amplification %.2f", c.keys, c.valueBytes, worst, amplification)
 		if worst > 1.5 {
 			t.Errorf("%d keys of %d bytes: %.2f times the live data plus 8 segments, want at most 1.5", c.keys, c.valueBytes, worst)

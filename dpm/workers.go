@@ -9,7 +9,6 @@ import (
 // gate starts, stops and joins the pool's goroutines.
 type gate struct {
 	once    sync.Once
-	closed  bool
 	stop    chan struct{}
 	work    sync.WaitGroup
 	merge   chan struct{} // capacity: the number of mergers

@@ -252,7 +252,11 @@ func (r *Reader) digestBucket(g *Get) (staleRoot bool) {
 		return errors.Is(err, index.ErrMoved)
 	}
 	if g.chain++; g.chain > index.MaxChain {
-		g.again(fmt.Errorf("bucket chain of key %q: %w", g.Key, index.ErrChain))
+		if g.fetches += maxFetches / 2; g.fetches > maxFetches { // twice is enough for so long a walk
+			g.finish(fmt.Errorf("bucket chain of key %q: %w", g.Key, index.ErrChain))
+			return false
+		}
+		g.again(index.ErrChain)
 		return false
 	}
 	g.nextCandidate()
@@ -287,6 +291,8 @@ func (r *Reader) digestEntry(g *Get) {
 		// The segment was given back and perhaps reused since the pointer was read.
 		r.counters.StalePointers++
 		g.again(fmt.Errorf("entry %v of key %q at %#x: %w", g.Pointer, g.Key, g.address, err))
+	case index.KeyHash(e.Key) != g.Hash:
+		g.finish(fmt.Errorf("index slot of key %q is %w: it leads to %v, which is another key's", g.Key, format.ErrDamaged, g.Pointer))
 	default: // the very entry, but of another key with the same hash
 		r.counters.OtherKeys++
 		g.nextCandidate()

@@ -15,7 +15,7 @@ import (
 )
 
 // NodeThread is the thread number of a node's own queue pair, which carries leases and metadata.
-const NodeThread = 1<<16 - 1
+const NodeThread = fabric.SharedThread
 
 // Options say which pool a node attaches to, and as whom. Dialer, Address and Identity are required.
 type Options struct {
