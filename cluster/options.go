@@ -11,6 +11,7 @@ import (
 	"github.com/dinomo-kv/dinomo/actors/kn"
 	"github.com/dinomo-kv/dinomo/actors/monitor"
 	"github.com/dinomo-kv/dinomo/actors/monitor/coordinator"
+	"github.com/dinomo-kv/dinomo/actors/monitor/policy"
 	"github.com/dinomo-kv/dinomo/actors/route"
 	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/conf"
@@ -203,8 +204,22 @@ func MonitorOptions(c *conf.Config, env Env) (monitor.Options, error) {
 			InitialKNs: c.IB.InitialKNs, VirtualNodes: c.Dinomo.VirtualNodes,
 			PrepareTimeout: c.Dinomo.Timeouts.Reconfiguration, Lease: c.Dinomo.Lease.Length, LeaseMargin: c.Dinomo.Lease.Margin,
 		},
+		Policy: policyOptions(c), MaxReplicatedKeys: c.Dinomo.Policy.MaxReplicatedKeys,
 		SummaryPeriod: c.Policy.DecisionPeriod, Transport: transportOptions(c, c.Monitoring.IP), Logf: env.logf(),
 	}, err
+}
+
+// policyOptions returns the constants of the M-node's policy.
+func policyOptions(c *conf.Config) policy.Options {
+	p := &c.Dinomo.Policy
+	return policy.Options{
+		Elasticity: c.Policy.Elasticity, SelectiveReplication: c.Policy.SelectiveReplication,
+		OnMean: c.Policy.UsingAverageLatency, SLO: c.Policy.LatencyThreshold,
+		AddOccupancy: p.AddAboveOccupancy, RemoveOccupancy: p.RemoveBelowOccupancy, MinKNs: p.MinKNs, MaxKNs: min(p.MaxKNs, c.IB.MaxKNs),
+		HotDeviations: p.HotKeyDeviations, ColdDeviations: p.ColdKeyDeviations, MinimumReplication: c.Replication.Minimum,
+		GracePeriod: max(c.Policy.GracePeriod, 1), // 0 would stand for the default
+		AddKNs:      p.AddKNs, ReplicationStep: p.ReplicationStep, MaxKeys: p.ReplicationsPerDecision,
+	}
 }
 
 // ClientOptions makes the options of a client at an IP.

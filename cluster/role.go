@@ -89,6 +89,9 @@ func RunMonitor(ctx context.Context, l *conf.Loaded, env Env) error {
 		return err
 	}
 	o.Summary = func(s monitor.Summary) {
+		if !l.Policy.PerfMonitoring {
+			return
+		}
 		env.logf()("%s", s.Text())
 		if err := journal.write(&s); err != nil {
 			env.logf()("summary: %v", err)

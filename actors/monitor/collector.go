@@ -102,6 +102,7 @@ func (c *collector) nodes() []KNSummary {
 		did := figures.Between(t.base, t.last)
 		n.Epoch = max(n.Epoch, t.last.GetEpoch())
 		n.Seconds = max(n.Seconds, t.last.GetUptimeSeconds()-baseUptime(t))
+		n.Busiest = max(n.Busiest, t.last.GetOccupancy())
 		n.Counters.Add(did)
 		t.base = t.last
 	}
@@ -145,4 +146,22 @@ func (c *collector) usersSince() UserSummary {
 		u.LatencyMeanMicros = weighed / u.Throughput
 	}
 	return u
+}
+
+// hotKeys sums the accesses of the keys that threads reported as their hottest, the hottest first.
+func (c *collector) hotKeys() []HotKeyCount {
+	sum := map[string]uint64{}
+	for _, t := range c.threads {
+		for _, k := range t.last.GetHotKeys() {
+			sum[string(k.GetKey())] += k.GetAccesses()
+		}
+	}
+	all := make([]HotKeyCount, 0, len(sum))
+	for key, n := range sum {
+		all = append(all, HotKeyCount{Key: key, Accesses: n})
+	}
+	slices.SortFunc(all, func(a, b HotKeyCount) int {
+		return cmp.Or(cmp.Compare(b.Accesses, a.Accesses), cmp.Compare(a.Key, b.Key))
+	})
+	return all
 }

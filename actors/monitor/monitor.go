@@ -31,6 +31,8 @@ type monitor struct {
 	pool        *messages.PoolState
 	poolAt      time.Time
 	summedAt    time.Time
+	events      []EventRecord // since the last summary
+	policy      policyState
 	scratch     coordinator.Outbox
 
 	counters struct{ malformed, ignored, notices, feedback, statistics, summaries uint64 }
@@ -88,9 +90,9 @@ func (m *monitor) tick(now time.Time, out *runtime.Outbox) {
 	maps.DeleteFunc(m.routes, func(_ string, last time.Time) bool { return now.Sub(last) > m.o.RouteMemory })
 	m.coordinator.SetRoutes(slices.Sorted(maps.Keys(m.routes)))
 	m.coordinator.Tick(now, &m.scratch)
-	m.carryOut(out)
+	m.carryOut(now, out)
 	if now.Sub(m.summedAt) >= m.o.SummaryPeriod {
-		m.sumUp(now)
+		m.sumUp(now, out)
 	}
 }
 
@@ -130,7 +132,7 @@ func (m *monitor) control(now time.Time, frame []byte, out *runtime.Outbox) {
 		m.pool, m.poolAt = b, now
 	}
 	m.coordinator.Receive(now, &e, &m.scratch)
-	m.carryOut(out)
+	m.carryOut(now, out)
 }
 
 func (m *monitor) routeHello(now time.Time, h *messages.NodeHello) {
@@ -178,11 +180,17 @@ func (m *monitor) departDone(text string, out *runtime.Outbox) {
 	}
 }
 
+// maxEvents bounds the events of one period's summary; the log has them all.
+const maxEvents = 1000
+
 // carryOut does what the coordinator wants done.
-func (m *monitor) carryOut(out *runtime.Outbox) {
+func (m *monitor) carryOut(now time.Time, out *runtime.Outbox) {
 	for _, e := range m.scratch.Events {
 		m.o.Logf("%s: %s", e.Kind, e.Text)
 		m.o.Event(e)
+		if len(m.events) < maxEvents {
+			m.events = append(m.events, EventRecord{Time: now.UTC(), Kind: e.Kind, Text: e.Text})
+		}
 	}
 	for _, s := range m.scratch.Sends {
 		frame, err := messages.Marshal(s.Envelope)
@@ -197,8 +205,8 @@ func (m *monitor) carryOut(out *runtime.Outbox) {
 	m.scratch.Events, m.scratch.Sends = m.scratch.Events[:0], m.scratch.Sends[:0]
 }
 
-// sumUp ends a period.
-func (m *monitor) sumUp(now time.Time) {
+// sumUp ends a period: it adds up what was reported, and asks the policy.
+func (m *monitor) sumUp(now time.Time, out *runtime.Outbox) {
 	m.collector.expire(now)
 	s := Summary{
 		Time: now.UTC(), Seconds: now.Sub(m.summedAt).Seconds(), Routes: len(m.routes), Busy: m.coordinator.Busy(),
@@ -214,10 +222,17 @@ func (m *monitor) sumUp(now time.Time) {
 	}
 	s.KNs = m.collector.nodes()
 	s.Pool = m.poolSummary(now)
+	hot := m.collector.hotKeys()
+	s.Hot = hot[:min(len(hot), summaryHotKeys)]
+	s.Decisions = m.decide(now, &s, hot, out)
+	s.Events, m.events = m.events, nil
 	m.summedAt = now
 	m.counters.summaries++
 	m.o.Summary(s)
 }
+
+// summaryHotKeys is how many of the hottest keys a summary names.
+const summaryHotKeys = 10
 
 func (m *monitor) poolSummary(now time.Time) *PoolSummary {
 	if m.pool == nil {

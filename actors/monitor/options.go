@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/monitor/coordinator"
+	"github.com/dinomo-kv/dinomo/actors/monitor/policy"
 	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/messages"
@@ -25,7 +26,11 @@ type Options struct {
 	// Coordinator holds the times and limits of ownership changes; its addresses are filled in from the rest.
 	Coordinator coordinator.Options
 
-	// SummaryPeriod is how often the reports are summed up. Default 10 s.
+	// Policy decides, at the end of each period, whether the cluster should change. Its zero value changes nothing.
+	Policy policy.Options
+	// MaxReplicatedKeys bounds how many keys the policy may have replicated at once. Default 1024.
+	MaxReplicatedKeys int
+	// SummaryPeriod is how often the reports are summed up, and the policy is asked. Default 10 s.
 	SummaryPeriod time.Duration
 	// ReporterMemory is how long a reporter counts that sends nothing more. Default 3 times SummaryPeriod.
 	ReporterMemory time.Duration
@@ -51,6 +56,10 @@ const maxControlBytes = 4 << 20
 
 // EnsureDefaults fills zero fields.
 func (o *Options) EnsureDefaults() {
+	o.Policy.EnsureDefaults()
+	if o.MaxReplicatedKeys == 0 {
+		o.MaxReplicatedKeys = 1024
+	}
 	if o.SummaryPeriod == 0 {
 		o.SummaryPeriod = 10 * time.Second
 	}
@@ -87,18 +96,21 @@ func (o *Options) EnsureDefaults() {
 // Validate says what is missing or wrong.
 func (o *Options) Validate() error {
 	if _, err := messages.ParseIP(o.IP); err != nil {
-		return fmt.Errorf("M-node's own IP: %w", err)
+		return fmt.Errorf("own IP of the M-node: %w", err)
 	}
 	if _, err := messages.ParseIP(o.DPM); err != nil {
-		return fmt.Errorf("M-node: the DPM's IP: %w", err)
+		return fmt.Errorf("options of the M-node: the DPM's IP: %w", err)
 	}
 	if o.Management != "" {
 		if _, err := messages.ParseIP(o.Management); err != nil {
-			return fmt.Errorf("M-node: the management node's IP: %w", err)
+			return fmt.Errorf("options of the M-node: the management node's IP: %w", err)
 		}
 	}
 	if o.SummaryPeriod <= 0 || o.ReporterMemory <= 0 || o.RouteMemory <= 0 || o.MaxReporters < 1 {
-		return errors.New("M-node: periods and limits must be positive")
+		return errors.New("options of the M-node: periods and limits must be positive")
+	}
+	if err := o.Policy.Validate(); err != nil {
+		return err
 	}
 	return o.Coordinator.Validate()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"github.com/dinomo-kv/dinomo/actors/monitor/policy"
 	"github.com/dinomo-kv/dinomo/actors/ownership"
 	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/messages"
@@ -50,14 +51,25 @@ type fakeKN struct {
 	mute        bool // answers no OwnershipPrepare
 }
 
-func newStory(t *testing.T) *story {
+// newStory prepares a story; in one about the policy, the policy may act soon.
+func newStory(t *testing.T, withPolicy bool) *story {
 	s := &story{t: t, net: runtime.NewSimNet(1, runtime.SimOptions{}), ranks: map[uint32]*messages.RankState{}, kns: map[string]*fakeKN{}}
 	s.o = Options{
 		IP: monitorIP, DPM: dpmIP, Management: manageIP, SummaryPeriod: 10 * time.Second,
-		Logf:    func(format string, args ...any) { s.note(format, args...) },
-		Summary: func(summary Summary) { s.note("summary: %s", summary.Text()) },
+		Logf: func(format string, args ...any) { s.note(format, args...) },
+		Summary: func(summary Summary) {
+			s.note("summary: %s", summary.Text())
+			for _, d := range summary.Decisions {
+				s.note("  policy: %s", d)
+			}
+		},
 	}
 	s.o.Coordinator.VirtualNodes, s.o.Coordinator.InitialKNs = 10, 2
+	if withPolicy {
+		s.o.Policy = policy.Options{Elasticity: true, SelectiveReplication: true, MinKNs: 2, MaxKNs: 3, GracePeriod: 15 * time.Second}
+		s.o.MaxReplicatedKeys = 2
+		s.o.ReporterMemory = time.Hour
+	}
 	s.o.EnsureDefaults()
 	if err := s.o.Validate(); err != nil {
 		t.Fatal(err)
@@ -131,6 +143,9 @@ func (s *story) dpm(m messages.Message) {
 			r.Fenced = true
 		}
 		s.answerRank(m.GetResponseAddress(), m.GetRequestId(), r)
+	case *messages.PointersChange:
+		s.note("pool: install=%t %q", m.GetInstall(), m.GetKeys())
+		s.send(dpmIP, m.GetResponseAddress(), &messages.PointersState{RequestId: m.GetRequestId(), Done: uint32(len(m.GetKeys()))})
 	case *messages.RankDrain:
 		r := s.ranks[m.GetRank()]
 		r.Drained = true
@@ -319,8 +334,22 @@ func (s *story) statistics(d *datadriven.TestData) {
 	d.ScanArgs(s.t, "uptime", &uptime)
 	d.ScanArgs(s.t, "reads", &reads)
 	d.ScanArgs(s.t, "hits", &hits)
-	k.UptimeSeconds, k.Reads, k.ValueHits, k.Misses, k.Occupancy = float64(uptime), uint64(reads), uint64(hits), uint64(reads-hits), 0.5
+	k.UptimeSeconds, k.Reads, k.ValueHits, k.Misses = float64(uptime), uint64(reads), uint64(hits), uint64(reads-hits)
+	k.Occupancy = 0.5
 	k.RoundTripsRead, k.RoundTripsMiss = 2*k.Misses, 2*k.Misses
+	for line := range strings.Lines(d.Input) { // a hot key and its accesses
+		var key string
+		var n uint64
+		if _, err := fmt.Sscan(line, &key, &n); err != nil {
+			s.t.Fatal(err)
+		}
+		k.HotKeys = append(k.HotKeys, &messages.HotKey{Key: []byte(key), Accesses: n})
+	}
+	if d.HasArg("busy") {
+		var percent int
+		d.ScanArgs(s.t, "busy", &percent)
+		k.Occupancy = float64(percent) / 100
+	}
 	if kn := s.kns[k.PrivateIp]; kn != nil {
 		k.Rank, k.Incarnation = kn.rank, kn.incarnation
 	}
@@ -329,7 +358,7 @@ func (s *story) statistics(d *datadriven.TestData) {
 
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		s := newStory(t)
+		s := newStory(t, strings.Contains(path, "policy"))
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.run(d) })
 		if len(s.host.Panics) > 0 {
 			t.Fatal(s.host.Panics[0])

@@ -21,6 +21,17 @@ type Summary struct {
 	KNs     []KNSummary   `json:"kns"`
 	Pool    *PoolSummary  `json:"pool,omitempty"`
 	Hot     []HotKeyCount `json:"hot_keys,omitempty"`
+	// Events are what the coordinator did in the period, Decisions what the policy found at its end, with the figures that led
+	// to it.
+	Events    []EventRecord `json:"events,omitempty"`
+	Decisions []string      `json:"decisions,omitempty"`
+}
+
+// EventRecord is one of the coordinator's events with its time.
+type EventRecord struct {
+	Time time.Time `json:"time"`
+	Kind string    `json:"kind"`
+	Text string    `json:"text"`
 }
 
 // UserSummary is what benchmark and other users reported.
@@ -33,11 +44,13 @@ type UserSummary struct {
 
 // KNSummary is what one KN did.
 type KNSummary struct {
-	PrivateIP string           `json:"private_ip"`
-	Rank      uint32           `json:"rank"`
-	Epoch     uint64           `json:"epoch"`
-	Seconds   float64          `json:"seconds"` // on the KN's clock
-	Counters  figures.Counters `json:"counters"`
+	PrivateIP string  `json:"private_ip"`
+	Rank      uint32  `json:"rank"`
+	Epoch     uint64  `json:"epoch"`
+	Seconds   float64 `json:"seconds"` // on the KN's clock
+	// Busiest is the occupancy of its busiest thread, 0 to 1.
+	Busiest  float64          `json:"occupancy_max"`
+	Counters figures.Counters `json:"counters"`
 }
 
 // PoolSummary is what the DPM last said of itself.

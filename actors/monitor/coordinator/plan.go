@@ -11,7 +11,8 @@ import (
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
-// begin plans the most urgent change and starts it: the first map, then failures, joins, leaves, replication.
+// begin plans the most urgent change and starts it: the first map, then failures, joins, replication, leaves. A key that is on all
+// KNs is taken back before one of them goes.
 func (c *Coordinator) begin(now time.Time, out *Outbox) {
 	if !c.read {
 		return
@@ -20,7 +21,7 @@ func (c *Coordinator) begin(now time.Time, out *Outbox) {
 		c.firstMap(now, out)
 		return
 	}
-	for _, plan := range []func(time.Time, *Outbox) *change{c.planFailures, c.planJoins, c.planLeaves, c.planReplication} {
+	for _, plan := range []func(time.Time, *Outbox) *change{c.planFailures, c.planJoins, c.planReplication, c.planLeaves} {
 		if ch := plan(now, out); ch != nil {
 			c.start(now, ch, out)
 			return
