@@ -250,8 +250,10 @@ func registerHint(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EPERM):
 		return " (raise the limit of locked memory: ulimit -l unlimited)"
-	case errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EFAULT), errors.Is(err, syscall.EINVAL):
-		return " (this memory cannot be pinned: a file with dax, or on a disk since Linux 6.5; use volatile memory, tmpfs or a device-dax)"
+	case errors.Is(err, syscall.EFAULT):
+		return " (this memory cannot be pinned: is the file system full, or is the file on a disk, which Linux 6.5 and later do not pin?)"
+	case errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.EINVAL):
+		return " (this memory cannot be pinned: a file with dax; use volatile memory, tmpfs or a device-dax)"
 	}
 	return ""
 }

@@ -19,8 +19,9 @@ import (
 type setup interface {
 	net.Listener // Accept returns *endpoint
 	card() *device
+	listen() error // after which peers wait for serve
 	serve(check func(fabric.Hello) error)
-	finish()
+	finish() // after serve has ended, or without it
 }
 
 // Listener admits queue pairs and registers the pool's memory for them. It implements fabric.Listener.
@@ -72,19 +73,22 @@ func Listen(memory pmem.Region, service fabric.Service, lo fabric.ListenOptions,
 	var s setup
 	var err error
 	if o.Setup == Socket {
-		s, err = asSetup(listenSocket(lo.Address, o))
+		s, err = asSetup(bindSocket(lo.Address, o))
 	} else {
-		s, err = asSetup(listenCM(lo.Address, o))
+		s, err = asSetup(bindCM(lo.Address, o))
 	}
 	if err != nil {
 		return nil, err
 	}
 	l := &Listener{setup: s}
+	// First the memory, which takes its time when it is large: whoever dials meanwhile finds nobody, and tries again.
 	if l.memory, err = s.card().register(memory.View(0, memory.Bytes())); err != nil {
-		go s.serve(nil) // finish waits for its end
-		_ = s.Close()
 		s.finish()
 		return nil, err
+	}
+	if err := s.listen(); err != nil {
+		s.finish()
+		return nil, errors.Join(err, l.memory.close())
 	}
 	g := grant{base: l.memory.base, rkey: l.memory.rkey, persist: o.Persist}
 	l.Listener = stream.Serve(s, memory, service, lo, stream.Config{

@@ -275,7 +275,7 @@ type cmSetup struct {
 	device  *device
 	options Options
 	address netip.AddrPort
-	ended   chan struct{} // serve has returned
+	serving sync.Mutex // held by serve
 
 	mu struct {
 		sync.Mutex
@@ -283,7 +283,7 @@ type cmSetup struct {
 	}
 }
 
-func listenCM(address string, o Options) (*cmSetup, error) {
+func bindCM(address string, o Options) (*cmSetup, error) {
 	at, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return nil, err
@@ -295,14 +295,14 @@ func listenCM(address string, o Options) (*cmSetup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &cmSetup{queue: newQueue(), channel: ch, options: o, ended: make(chan struct{})}
+	s := &cmSetup{queue: newQueue(), channel: ch, options: o}
 	s.mu.endpoints = make(map[*C.struct_rdma_cm_id]*endpoint)
 	if err := s.bind(at.AddrPort()); err != nil {
 		if s.id != nil {
 			C.rdma_destroy_id(s.id)
 		}
 		ch.destroy()
-		return nil, fmt.Errorf("listen for RDMA connections on %s: %w", address, err)
+		return nil, fmt.Errorf("bind RDMA connections to %s: %w", address, err)
 	}
 	return s, nil
 }
@@ -312,7 +312,7 @@ func (s *cmSetup) bind(at netip.AddrPort) error {
 		return err
 	}
 	if rc, err := C.rdma_bind_addr(s.id, newSockaddr(at).c()); rc != 0 {
-		return fmt.Errorf("bind (is the port free?): %w", err)
+		return fmt.Errorf("is the port free? %w", err)
 	}
 	if s.id.verbs == nil {
 		return fmt.Errorf("%w has the address %s", ErrNoDevice, at.Addr())
@@ -324,9 +324,6 @@ func (s *cmSetup) bind(at netip.AddrPort) error {
 	if err := s.options.allows(s.device.name(), int(C.dn_cm_port(s.id))); err != nil {
 		return err
 	}
-	if rc, err := C.rdma_listen(s.id, maxSetups); rc != 0 {
-		return err
-	}
 	var port [2]byte
 	binary.NativeEndian.PutUint16(port[:], uint16(C.rdma_get_src_port(s.id)))
 	s.address = netip.AddrPortFrom(at.Addr().Unmap(), binary.BigEndian.Uint16(port[:]))
@@ -335,12 +332,20 @@ func (s *cmSetup) bind(at netip.AddrPort) error {
 
 func (s *cmSetup) card() *device { return s.device }
 
+func (s *cmSetup) listen() error {
+	if rc, err := C.rdma_listen(s.id, maxSetups); rc != 0 {
+		return fmt.Errorf("listen for RDMA connections on %s: %w", s.address, err)
+	}
+	return nil
+}
+
 // Addr implements net.Listener.
 func (s *cmSetup) Addr() net.Addr { return net.TCPAddrFromAddrPort(s.address) }
 
 // serve handles events until Close. check judges what a peer says of itself.
 func (s *cmSetup) serve(check func(fabric.Hello) error) {
-	defer close(s.ended)
+	s.serving.Lock()
+	defer s.serving.Unlock()
 	for {
 		e, err := s.channel.next()
 		if err != nil {
@@ -428,7 +433,8 @@ func (s *cmSetup) finish() {
 		<-e.destroyed
 	}
 	_ = s.channel.events.SetReadDeadline(longAgo)
-	<-s.ended
+	s.serving.Lock() // no event is being handled
+	defer s.serving.Unlock()
 	C.rdma_destroy_id(s.id)
 	s.channel.destroy()
 }

@@ -32,19 +32,23 @@ type socketSetup struct {
 	device  *device
 	port    port
 	options Options
+	address string
 	socket  net.Listener
 }
 
-func listenSocket(address string, o Options) (*socketSetup, error) {
+func bindSocket(address string, o Options) (*socketSetup, error) {
 	d, p, err := choosePort(o, netip.Addr{})
 	if err != nil {
 		return nil, err
 	}
-	socket, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for RDMA set-up on %q (is another DPM running there?): %w", address, err)
+	return &socketSetup{queue: newQueue(), device: d, port: p, options: o, address: address}, nil
+}
+
+func (s *socketSetup) listen() (err error) {
+	if s.socket, err = net.Listen("tcp", s.address); err != nil {
+		return fmt.Errorf("listen for RDMA set-up on %q (is another DPM running there?): %w", s.address, err)
 	}
-	return &socketSetup{queue: newQueue(), device: d, port: p, options: o, socket: socket}, nil
+	return nil
 }
 
 func (s *socketSetup) card() *device { return s.device }

@@ -1,9 +1,10 @@
 #!/bin/bash
-# test-rdma.sh [one|pair|pmem]: runs the RDMA tests where there is no RDMA hardware: Debian's kernel in QEMU makes a
+# test-rdma.sh [one|pair|pmem|cluster]: runs the RDMA tests where there is no RDMA hardware: Debian's kernel in QEMU makes a
 # card of software (rxe) with the real libibverbs and librdmacm on top. Ends with the tests' exit code.
 #   one   all tests of dpm/fabric/ibverbs in one guest, the card looped back
 #   pair  the tests that need two machines, in two guests on one wire
-#   pmem  durability on an emulated NVDIMM, with hard resets in between
+#   pmem  durability on an emulated NVDIMM, with a hard reset in between
+#   cluster  a whole cluster with fabric ibverbs in one guest: load, run, a KN and the DPM killed
 # Environment: RDMA_CACHE (default ~/.cache/dinomo-rdma), KREL, SMP, MEM, TIMEOUT, TESTARGS (e.g. "-test.run=Model -test.v").
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -64,9 +65,19 @@ pmem() {
   APPEND="pmem=1 stage=2 acked=$acked" "$here/run-vm.sh" "$cache" "$overlay"
 }
 
+# cluster needs the program instead of the tests.
+cluster() {
+  cp "$here/cluster.sh" "$overlay/run.sh"
+  rm "$overlay/ibverbs.test"
+  (cd "$here/../../../.." && "$here/build.sh" "$cache" "$overlay/dinomo" ./tools/dinomo)
+  "$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/dinomo"
+  MEM=${MEM:-4096} TIMEOUT=${TIMEOUT:-300} "$here/run-vm.sh" "$cache" "$overlay"
+}
+
 case $mode in
 one) "$here/run-vm.sh" "$cache" "$overlay" ;;
 pair) "$here/run-pair.sh" "$cache" "$overlay" ;;
 pmem) pmem ;;
-*) echo "usage: test-rdma.sh [one|pair|pmem]" >&2; exit 2 ;;
+cluster) cluster ;;
+*) echo "usage: test-rdma.sh [one|pair|pmem|cluster]" >&2; exit 2 ;;
 esac
