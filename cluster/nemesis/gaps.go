@@ -59,28 +59,31 @@ func silences(ops []history.Operation, events []Event) []Gap {
 	return longest(gaps)
 }
 
-// waits finds, for each key, the times in which nothing succeeded although some client asked from the beginning on. A
-// client's attempt counts from its call.
+// waits finds, for each key, the longest time in which nothing succeeded although clients asked from the beginning on and did not
+// stop asking.
 func waits(ops []history.Operation, events []Event) []Gap {
 	byKey := map[string][]*history.Operation{}
 	for i := range ops {
 		byKey[ops[i].Key] = append(byKey[ops[i].Key], &ops[i])
 	}
-	var gaps []Gap
+	var worst []Gap
 	for key, of := range byKey {
+		var gaps []Gap
 		slices.SortFunc(of, func(a, b *history.Operation) int { return cmp.Compare(a.Return, b.Return) })
-		asked := int64(-1) // the first call since the last success
+		asked, until := int64(-1), int64(0) // the attempts without success so far
 		for _, o := range of {
-			if asked < 0 || o.Call < asked {
+			if asked < 0 || o.Call > until+int64(shortestGap) {
 				asked = o.Call
 			}
+			asked, until = min(asked, o.Call), o.Return
 			if o.Outcome == history.OK {
 				gaps = appendGap(gaps, Gap{Key: key, From: time.Duration(asked), Until: time.Duration(o.Return)}, events)
 				asked = -1
 			}
 		}
+		worst = append(worst, longest(gaps)[:min(len(gaps), 1)]...)
 	}
-	return longest(gaps)
+	return longest(worst)
 }
 
 func appendGap(gaps []Gap, g Gap, events []Event) []Gap {
