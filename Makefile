@@ -63,9 +63,13 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; done; done
 
-SEEDS ?= 20
-crash: ## crash the pool at every fence of SEEDS random workloads
-	CRASH_SEEDS=$(SEEDS) $(GO) test -count=1 -run 'Crash' -v ./dpm ./dpm/index ./dpm/pmem | grep -vE '^=== RUN'
+SEEDS ?= 800
+crash: ## crash the pool at 25 fences in each of SEEDS random worlds (800: 20,000 crash points)
+	CRASH_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 30m -v -run '^TestCrashAnywhere$$' ./dpm
+	CRASH_POINTS=$(SEEDS) $(GO) test -count=1 -timeout 30m -run Crash ./dpm/index ./dpm/pmem
+
+mutants-crash: ## take every flush and fence of the pool away, one at a time: the crash tests must notice
+	CRASH_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v -run '^TestCrashTestsBite$$' ./dpm
 
 bench: build ## benchmarks: fabric, engine, transport, cache, cluster
 	$(GO) test -run '^$$' -bench . -benchmem ./dac ./dpm/... ./hashring ./messages ./actors/...
