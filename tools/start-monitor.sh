@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Starts a monitor node from environment variables; see start.sh.
+exec "$(dirname "${BASH_SOURCE[0]}")/start.sh" monitor "$@"
