@@ -175,7 +175,7 @@ func (w *world) opHandover() {
 	w.owner[g] = w.rng.IntN(len(w.threads))
 	if close { // the new owner writes at once, and a crash comes before that is durable
 		x.deleted, x.value = !x.deleted, "y"
-		w.fake.CrashAtFence(1, false)
+		w.arm(1, 1)
 		w.writeOne(w.threads[w.owner[g]], x)
 		w.disarm()
 	}
@@ -183,7 +183,7 @@ func (w *world) opHandover() {
 
 // disarm takes an armed crash back that did not hit.
 func (w *world) disarm() {
-	if !w.fake.Crashed() {
+	if !w.fake.Crashed() && !w.scripted {
 		w.fake.CrashAtFence(0, false)
 	}
 }
@@ -303,7 +303,7 @@ func (w *world) opRemove() {
 	h.indirect = 0
 	if w.rng.IntN(2) == 0 { // another key gets the same word, and a crash comes before that is durable
 		w.pool.words.next = freed
-		w.fake.CrashAtFence(1, false)
+		w.arm(1, 1)
 		w.opInstall()
 		w.disarm()
 	}

@@ -43,13 +43,15 @@ type world struct {
 	threads [worldNodes * worldThreads]*worldThread
 	owner   [worldGroups]int // thread that may write the group's keys
 
-	acked   map[string]string // what was acknowledged
-	hot     map[string]*hotKey
-	meta    map[string][]metaState // what a record may hold: one state, two after a crash in a change
-	names   map[uint64]bool        // identity hashes of all nodes there ever were
-	epoch   uint64
-	crashes int
-	ops     map[string]int
+	acked map[string]string // what was acknowledged
+	hot   map[string]*hotKey
+	meta  map[string][]metaState // what a record may hold: one state, two after a crash in a change
+	// scripted: crashes come when the scene says, and not by the ops' own design.
+	scripted bool
+	names    map[uint64]bool // identity hashes of all nodes there ever were
+	epoch    uint64
+	crashes  int
+	ops      map[string]int
 }
 
 const (
@@ -168,6 +170,9 @@ func (w *world) checkCreated() {
 
 // arm has the fake crash soon, once in so many times.
 func (w *world) arm(oneIn, within int) {
+	if w.scripted {
+		return
+	}
 	n := 0
 	if w.rng.IntN(oneIn) == 0 {
 		n = 1 + w.rng.IntN(within)
@@ -361,7 +366,10 @@ func (w *world) birth(i int) bool {
 	}
 	var born [worldThreads]*remote.Thread
 	for k := range worldThreads {
-		o := remote.AppenderOptions{BatchBytes: 24 << 10, Prealloc: 1 + w.rng.IntN(2), Compression: remote.Compression(w.rng.IntN(3))}
+		o := remote.AppenderOptions{BatchBytes: 24 << 10, Prealloc: 1 + w.rng.IntN(2)}
+		if k > 0 { // test values compress to next to nothing, and the pool is to be filled, too
+			o.Compression = remote.Compression(w.rng.IntN(3))
+		}
 		if born[k], err = session.Thread(ctx, uint16(k), o); err != nil {
 			return w.mustHaveCrashed("%s thread %d: %v", n.identity, k, err)
 		}
