@@ -26,6 +26,8 @@ type Report struct {
 	// History is the checker's verdict, Pictures the files that show bad keys.
 	History  history.Report `json:"history"`
 	Pictures []string       `json:"pictures,omitempty"`
+	// Explained shows, for bad keys, the first operation that makes them so, with its surroundings.
+	Explained []string `json:"explained,omitempty"`
 	// Unserved lists keys that were not served in time after all faults had ended.
 	Unserved []string `json:"unserved,omitempty"`
 	// Silences are the times in which nothing at all succeeded, the longest first; Waits the longest times in which one
@@ -63,10 +65,11 @@ func (r *run) report() (*Report, error) {
 		report.Duration = time.Duration(ops[len(ops)-1].Return)
 	}
 	report.Silences, report.Waits = silences(ops, made), waits(ops, made)
-	report.History, report.Pictures, err = check(ops, r.o.CheckTime, r.o.Directory, r.o.Progress)
+	v, err := check(ops, r.o.CheckTime, r.o.Directory, r.o.Progress)
 	if err != nil {
 		return nil, err
 	}
+	report.History, report.Pictures, report.Explained = v.History, v.Pictures, v.Explained
 	text, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return nil, err
@@ -74,14 +77,19 @@ func (r *run) report() (*Report, error) {
 	return report, os.WriteFile(filepath.Join(r.o.Directory, "report.json"), append(text, '\n'), 0o644)
 }
 
+// Verdict is what the checker found in a history.
+type Verdict struct {
+	History             history.Report
+	Pictures, Explained []string
+}
+
 // CheckFile checks a history file, giving each key at most perKey, and draws bad keys into pictures in a directory.
-func CheckFile(path string, perKey time.Duration, directory string, progress func(phase string, fraction float64)) (*history.Report, []string, error) {
+func CheckFile(path string, perKey time.Duration, directory string, progress func(phase string, fraction float64)) (*Verdict, error) {
 	ops, err := readHistory(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	report, pictures, err := check(ops, perKey, directory, progress)
-	return &report, pictures, err
+	return check(ops, perKey, directory, progress)
 }
 
 func readHistory(path string) ([]history.Operation, error) {
@@ -97,32 +105,41 @@ func readHistory(path string) ([]history.Operation, error) {
 	return ops, nil
 }
 
-// mostPictures bounds how many bad keys are drawn: one shows the matter as a rule.
-const mostPictures = 5
+// mostPictures bounds how many bad keys are drawn and explained: one shows the matter as a rule.
+const mostPictures = 3
 
-func check(ops []history.Operation, perKey time.Duration, directory string, progress func(string, float64)) (history.Report, []string, error) {
-	report := history.Check(ops, perKey, func(done, keys int) { progress("check", float64(done)/float64(keys)) })
-	var pictures []string
-	for i := range report.Bad[:min(len(report.Bad), mostPictures)] {
-		bad := &report.Bad[i]
+func check(ops []history.Operation, perKey time.Duration, directory string, progress func(string, float64)) (*Verdict, error) {
+	v := &Verdict{History: history.Check(ops, perKey, func(done, keys int) { progress("check", float64(done)/float64(keys)) })}
+	for i := range v.History.Bad[:min(len(v.History.Bad), mostPictures)] {
+		bad := &v.History.Bad[i]
+		if bad.Verdict != history.Violated {
+			continue
+		}
+		if text := explain(ops, bad.Key, perKey); text != "" {
+			v.Explained = append(v.Explained, text)
+		}
 		if bad.Why != "" {
-			continue // words say it all
+			continue // there is nothing to draw
 		}
 		path := filepath.Join(directory, "bad-"+fileName(bad.Key)+".html")
-		f, err := os.Create(path)
-		if err != nil {
-			return report, pictures, err
+		if err := picture(bad, path); err != nil {
+			return nil, fmt.Errorf("draw key %q: %w", bad.Key, err)
 		}
-		err = bad.Visualize(f)
-		if closeErr := f.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			return report, pictures, fmt.Errorf("draw key %q: %w", bad.Key, err)
-		}
-		pictures = append(pictures, path)
+		v.Pictures = append(v.Pictures, path)
 	}
-	return report, pictures, nil
+	return v, nil
+}
+
+func picture(bad *history.BadKey, path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	err = bad.Visualize(f)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
 }
 
 // fileName makes a key fit for a file's name.
@@ -146,10 +163,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Fprintf(&b, "  %-18s %4d\n", name, r.Faults[name])
 	}
-	writeHistory(&b, &r.History)
-	for _, p := range r.Pictures {
-		fmt.Fprintf(&b, "  picture: %s\n", p)
-	}
+	writeVerdict(&b, &Verdict{r.History, r.Pictures, r.Explained})
 	writeGaps(&b, "nothing at all was served", r.Silences)
 	writeGaps(&b, "a key was not served", r.Waits)
 	if len(r.Unserved) > 0 {
@@ -162,18 +176,16 @@ func (r *Report) WriteText(w io.Writer) error {
 	return err
 }
 
-// WriteHistory prints a verdict for a person.
-func WriteHistory(w io.Writer, r *history.Report, pictures []string) error {
+// WriteText prints a verdict for a person.
+func (v *Verdict) WriteText(w io.Writer) error {
 	var b strings.Builder
-	writeHistory(&b, r)
-	for _, p := range pictures {
-		fmt.Fprintf(&b, "  picture: %s\n", p)
-	}
+	writeVerdict(&b, v)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func writeHistory(b *strings.Builder, r *history.Report) {
+func writeVerdict(b *strings.Builder, v *Verdict) {
+	r := &v.History
 	fmt.Fprintf(b, "%d operations on %d keys: %s\n", r.Operations, r.Keys, strings.ToUpper(string(r.Verdict)))
 	for _, name := range slices.Sorted(maps.Keys(r.Outcomes)) {
 		fmt.Fprintf(b, "  %-18s %8d\n", name, r.Outcomes[name])
@@ -188,6 +200,12 @@ func writeHistory(b *strings.Builder, r *history.Report) {
 			why = "no order of its operations explains them"
 		}
 		fmt.Fprintf(b, "  key %q, %d operations, %s: %s\n", bad.Key, bad.Operations, bad.Verdict, why)
+	}
+	for _, text := range v.Explained {
+		b.WriteString(text)
+	}
+	for _, p := range v.Pictures {
+		fmt.Fprintf(b, "  picture: %s\n", p)
 	}
 }
 

@@ -66,15 +66,15 @@ The run takes place in a network namespace of its own, where links are cut by nf
 // checkFile checks an earlier history.
 func (f *checkFlags) checkFile(c *cobra.Command) error {
 	progress := newProgress(c.ErrOrStderr())
-	report, pictures, err := nemesis.CheckFile(f.history, f.options.CheckTime, filepath.Dir(f.history), progress.update)
+	verdict, err := nemesis.CheckFile(f.history, f.options.CheckTime, filepath.Dir(f.history), progress.update)
 	progress.end()
 	if err != nil {
 		return err
 	}
-	if err := nemesis.WriteHistory(c.OutOrStdout(), report, pictures); err != nil {
+	if err := verdict.WriteText(c.OutOrStdout()); err != nil {
 		return err
 	}
-	if report.Verdict != history.Linearizable {
+	if verdict.History.Verdict != history.Linearizable {
 		return exit(1)
 	}
 	return nil
