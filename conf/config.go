@@ -75,8 +75,7 @@ type Policy struct {
 
 // Net are queue lengths of sockets.
 type Net struct {
-	RequestQueue  int // request_puller_hwm; 0 means the transport's default
-	ResponseQueue int // response_puller_hwm; likewise
+	RequestQueue int // request_puller_hwm; 0 means the transport's default
 }
 
 // IB is the layout of the memory plane, whatever the fabric.
@@ -85,7 +84,6 @@ type IB struct {
 	InitialKNs     int      // num_initial_memory_nodes
 	StorageNodeIPs []string // storage_node_ips: where the DPM is
 	SocketPort     int      // sock_port: of the exchange that sets up queue pairs; 0 means the port plan's
-	Rank           int      // of this KN; 0 means that the pool gives one
 }
 
 // Monitoring says where an M-node is and whom it commands.
@@ -201,8 +199,7 @@ type Lease struct {
 
 // Timeouts bound every wait. The one of clients is Policy.Timeout.
 type Timeouts struct {
-	Verb            time.Duration // one batch of verbs
-	Call            time.Duration // one request served by the DPM's processor
+	Verb            time.Duration // one batch of verbs, or one request served by the DPM's processor
 	Handshake       time.Duration // a peer's greeting
 	Reconfiguration time.Duration // one step of a change of ownership
 	Shutdown        time.Duration // a node's orderly end

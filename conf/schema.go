@@ -116,7 +116,7 @@ func networkKeys(c *Config) []key {
 	return []key{
 		used("net_config.request_puller_hwm", intValue(&c.Net.RequestQueue, 0, 1_000_000)),
 		unused("net_config.request_puller_backlog", number(), somaxconn),
-		used("net_config.response_puller_hwm", intValue(&c.Net.ResponseQueue, 0, 1_000_000)),
+		unused("net_config.response_puller_hwm", number(), "a client takes every answer that has arrived before it sends more"),
 		unused("net_config.response_puller_backlog", number(), somaxconn),
 		used("ib_config.total_available_memory_nodes", intValue(&c.IB.MaxKNs, 1, maxKNs)),
 		used("ib_config.num_initial_memory_nodes", intValue(&c.IB.InitialKNs, 1, maxKNs)),
@@ -128,7 +128,7 @@ func networkKeys(c *Config) []key {
 		used("ib_config.storage_node_ips", ipListValue{&c.IB.StorageNodeIPs}),
 		unused("ib_config.clover_memc_ips", list(), "metadata is in the pool"),
 		used("ib_config.sock_port", intValue(&c.IB.SocketPort, 0, 65535)),
-		used("ib_config.rank", rankValue(&c.IB.Rank)),
+		unused("ib_config.rank", rankValue(new(int)), "the pool gives each KN its rank, the same one to the same private IP"),
 	}
 }
 
@@ -190,7 +190,6 @@ func dinomoKeys(d *Dinomo) []key {
 		seconds("dinomo.lease.renew-period", &d.Lease.RenewPeriod),
 		seconds("dinomo.lease.margin", &d.Lease.Margin),
 		seconds("dinomo.timeouts.verb", &d.Timeouts.Verb),
-		seconds("dinomo.timeouts.call", &d.Timeouts.Call),
 		seconds("dinomo.timeouts.handshake", &d.Timeouts.Handshake),
 		seconds("dinomo.timeouts.reconfiguration", &d.Timeouts.Reconfiguration),
 		seconds("dinomo.timeouts.shutdown", &d.Timeouts.Shutdown),
