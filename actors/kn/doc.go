@@ -18,6 +18,11 @@
 //   - NET-3: whatever peers do costs bounded memory: requests held back, answers not taken, gossip and statistics
 //     all have limits, and what is over them is refused or dropped, and counted.
 //
+// Memory, beside the caches' budgets: for each thread, 64 MiB of Go heap cover its buffers in ordinary use (a batch of writes, the
+// values of a batch of reads, answers on their way); limits that peers can drive it to are the sum of Options.HeldBytes, twice
+// Peers.QueueBytes, what Pull's doc says, 32 MiB and the largest value for reads, and a table of unmerged writes that is
+// no larger than the unmerged segments that the pool allows the thread.
+//
 // The node keeps nothing that has to survive it. It does not decide who owns what, and does not recover another
 // node's log: the pool does.
 package kn

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	goruntime "runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type rig struct {
 	network int
 	nodes   []*Node
 	epoch   hashring.Epoch
+	logs    bool // show what nodes log
 }
 
 // networks gives every test addresses that no other test of the process uses: 127.77.n.x.
@@ -38,7 +40,7 @@ var networks atomic.Int64
 
 func newRig(t testing.TB, backend string) *rig {
 	t.Helper()
-	r := &rig{t: t, backend: backend, network: int(networks.Add(1)), address: "127.0.0.1:0", options: dpm.Options{
+	r := &rig{t: t, backend: backend, network: int(networks.Add(1)), logs: true, address: "127.0.0.1:0", options: dpm.Options{
 		Path: filepath.Join(t.TempDir(), "pool"), Shape: format.Shape{SegmentBytes: 256 << 10, Segments: 256, FilterBytes: 4096},
 		Sparse: true, LeaseLength: 2 * time.Second,
 	}}
@@ -68,6 +70,18 @@ func (r *rig) serve() {
 	r.address = l.Address()
 }
 
+// eventually waits for a condition, for as long as a slow machine may need.
+func (r *rig) eventually(what string, holds func() bool) {
+	r.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited in vain until %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func (r *rig) ip(last int) string { return fmt.Sprintf("127.77.%d.%d", r.network, last) }
 
 // nodeOptions are those of the i-th node.
@@ -88,7 +102,7 @@ func (r *rig) logf(i int) func(string, ...any) {
 	var over atomic.Bool
 	r.t.Cleanup(func() { over.Store(true) })
 	return func(format string, args ...any) {
-		if !over.Load() {
+		if r.logs && !over.Load() {
 			r.t.Logf("kn%d: %s", i, fmt.Sprintf(format, args...))
 		}
 	}
@@ -214,7 +228,11 @@ func (c *client) receive(id string) *messages.KeyResponse {
 			}
 		}
 		select {
-		case b := <-c.pull.Batches():
+		case b, open := <-c.pull.Batches():
+			if !open {
+				c.t.Errorf("no answer to %s before the test ended", id)
+				goruntime.Goexit()
+			}
 			for _, frame := range b.Frames {
 				var w messages.KeyResponse
 				if err := w.UnmarshalVT(frame); err != nil {
