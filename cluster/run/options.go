@@ -46,10 +46,14 @@ type Options struct {
 type Mix struct {
 	Name      string
 	ReadRatio float64
+	// Inserts has writes make new keys; otherwise they update those that were loaded.
+	Inserts bool
 }
 
 // DefaultMixes are 95/5 and 50/50.
-func DefaultMixes() []Mix { return []Mix{{"95/5", 0.95}, {"50/50", 0.5}} }
+func DefaultMixes() []Mix {
+	return []Mix{{Name: "95/5", ReadRatio: 0.95}, {Name: "50/50", ReadRatio: 0.5}}
+}
 
 // EnsureDefaults fills zero fields.
 func (o *Options) EnsureDefaults() {

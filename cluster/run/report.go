@@ -42,6 +42,8 @@ type Phase struct {
 	// batches of requests inside the KN, without the network.
 	Total Figures `json:"total"`
 	KNs   []KN    `json:"kns"`
+	// Counters are what all KNs did together, not yet divided.
+	Counters figures.Counters `json:"-"`
 }
 
 // KN is one KN's part.

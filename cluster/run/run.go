@@ -90,7 +90,11 @@ func (r *runner) plan() []step {
 		steps = append(steps, step{"warm", join("WARM", o.Keys, o.ValueBytes, o.Warm, o.Zipf), false})
 	}
 	for _, m := range o.Mixes {
-		steps = append(steps, step{m.Name, join("RUN", m.ReadRatio, o.Keys, o.ValueBytes, 1, o.Seconds, o.Zipf, o.outstanding()), true})
+		line := join("RUN", m.ReadRatio, o.Keys, o.ValueBytes, 1, o.Seconds, o.Zipf, o.outstanding())
+		if m.Inserts {
+			line += ":0"
+		}
+		steps = append(steps, step{m.Name, line, true})
 	}
 	return steps
 }
@@ -163,7 +167,7 @@ func (r *runner) phase(ctx context.Context, name, line string) (*Phase, error) {
 		p.Seconds = max(p.Seconds, b.GetSeconds())
 	}
 	all := r.nodes(p, before, after)
-	p.Total = figuresOf(&all, p.Seconds)
+	p.Total, p.Counters = figuresOf(&all, p.Seconds), all
 	return p, seenByClients(&p.Total, results, p.Seconds)
 }
 

@@ -57,6 +57,7 @@ func TestReportHasThePromisedNames(t *testing.T) {
 
 func TestPlanIsWhatBenchmarkNodesRead(t *testing.T) {
 	o := Options{IP: "127.0.0.1", Benches: []string{"127.0.0.2"}, BenchThreads: 2, Keys: 1000, Zipf: 0.99, Seconds: 1.5}
+	o.Mixes = append(DefaultMixes(), Mix{Name: "inserts", ReadRatio: 0.5, Inserts: true})
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		t.Fatal(err)
@@ -65,7 +66,7 @@ func TestPlanIsWhatBenchmarkNodesRead(t *testing.T) {
 	for _, s := range (&runner{o: &o}).plan() {
 		lines = append(lines, s.line)
 	}
-	want := "LOAD:1000:1006:2:1 WARM:1000:1006:500:0.99 RUN:0.95:1000:1006:1:1.5:0.99:32 RUN:0.5:1000:1006:1:1.5:0.99:32"
+	want := "LOAD:1000:1006:2:1 WARM:1000:1006:500:0.99 RUN:0.95:1000:1006:1:1.5:0.99:32 RUN:0.5:1000:1006:1:1.5:0.99:32 RUN:0.5:1000:1006:1:1.5:0.99:32:0"
 	if got := strings.Join(lines, " "); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
@@ -73,7 +74,7 @@ func TestPlanIsWhatBenchmarkNodesRead(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for name, o := range map[string]Options{
-		"no benchmark node": {}, "a read ratio of 2": {Benches: []string{"x"}, Mixes: []Mix{{"", 2}}},
+		"no benchmark node": {}, "a read ratio of 2": {Benches: []string{"x"}, Mixes: []Mix{{ReadRatio: 2}}},
 		"too little outstanding": {Benches: []string{"x"}, BenchThreads: 8, Outstanding: 4},
 	} {
 		o.EnsureDefaults()

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dinomo-kv/dinomo/cluster"
+	"github.com/dinomo-kv/dinomo/cluster/experiment"
+)
+
+func experimentCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "experiment", Short: "Repeat the paper's experiments on clusters of this machine", GroupID: "cluster", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(profileCommand())
+	return c
+}
+
+// experimentFlags are those that all experiments have.
+type experimentFlags struct {
+	*configuration
+	network, keep, json, plot string
+	cacheMB                   float64
+	zipf                      float64
+	verbose                   bool
+}
+
+func addExperimentFlags(c *cobra.Command, o *experiment.Options) *experimentFlags {
+	f := &experimentFlags{configuration: configFlags(c)}
+	flags := c.Flags()
+	flags.StringVar(&f.network, "network", defaultNetwork, "256 loopback `addresses`, one for each node")
+	flags.StringVar(&f.keep, "keep", "", "`directory` to keep pools and logs in; by default they are removed")
+	flags.StringVar(&f.json, "json", "", "`file` for the report as JSON")
+	flags.StringVar(&f.plot, "plot", "", "`file` for the picture, .png or .svg")
+	flags.StringVar(&o.Fabric, "fabric", "shm", "`shm, tcp or ibverbs`")
+	flags.IntVar(&o.Threads, "threads", 2, "request `threads` of each KN")
+	flags.Uint64Var(&o.Keys, "keys", o.Keys, "`number` of keys")
+	flags.IntVar(&o.ValueBytes, "value", o.ValueBytes, "`bytes` of each value")
+	flags.Float64Var(&f.zipf, "zipf", 0.99, "skew of the keys; 0 is uniform")
+	flags.Float64Var(&f.cacheMB, "cache-mb", 0, "cache in `MiB`; 0 is the experiment's own choice")
+	flags.BoolVar(&f.verbose, "verbose", false, "say what happens to each process")
+	return f
+}
+
+// fill completes an experiment's options, and returns what removes its files when it went well.
+func (f *experimentFlags) fill(c *cobra.Command, o *experiment.Options) (tidy func() error, err error) {
+	if o.Network, err = cluster.ParseNetwork(f.network); err != nil {
+		return nil, usageError{err}
+	}
+	if o.Zipf = f.zipf; o.Zipf == 0 {
+		o.Zipf = -1
+	}
+	o.CacheBytes = int64(f.cacheMB * (1 << 20))
+	o.Files, o.Set, o.Commit = f.files, f.set, revision()
+	if f.verbose {
+		o.Logf = logger(c.ErrOrStderr())
+	}
+	if o.Directory = f.keep; o.Directory != "" {
+		return func() error { return nil }, nil
+	}
+	if o.Directory, err = os.MkdirTemp("", "dinomo-experiment-"); err != nil {
+		return nil, err
+	}
+	return func() error { return os.RemoveAll(o.Directory) }, nil
+}
+
+// experimentReport is what an experiment leaves.
+type experimentReport interface {
+	WriteText(io.Writer) error
+	WriteJSON(path string) error
+	Draw(path string) error
+}
+
+// conclude shows a report, which may be partial when err says so. Pools and logs of what failed are kept.
+func (f *experimentFlags) conclude(c *cobra.Command, o *experiment.Options, r experimentReport, err error, tidy func() error) error {
+	if r != nil {
+		err = errors.Join(err, r.WriteText(c.OutOrStdout()))
+		if f.json != "" {
+			err = errors.Join(err, r.WriteJSON(f.json))
+		}
+		if f.plot != "" {
+			err = errors.Join(err, r.Draw(f.plot))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w (logs are in %s)", err, o.Directory)
+	}
+	return tidy()
+}
+
+func profileCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "profile", Short: "Hits, round trips, bytes and throughput of each cache policy", Args: cobra.NoArgs,
+		Long: `Starts a cluster for each system and number of KNs, loads it, warms the caches, and runs read-only, 95/5 and 50/50, with updates
+and with inserts. The systems: dinomo (the configured cache), dinomo-s (shortcuts only), static (half of the cache for
+values), none; or any policy that kvs_config.cache-policy takes. The cache is that of all KNs together (1/32 of the data).`,
+		Example: `  dinomo experiment profile --kns 1,2,4 --json profile.json --plot profile.png
+  dinomo experiment profile --keys 20000 --seconds 1 --systems dinomo,static:0.2 --workloads read-only`,
+	}
+	o := experiment.ProfileOptions{Options: experiment.Options{Keys: 200_000, ValueBytes: 1006}}
+	f := addExperimentFlags(c, &o.Options)
+	flags := c.Flags()
+	flags.IntSliceVar(&o.KNs, "kns", []int{1, 2}, "`numbers` of KNs")
+	systems := flags.StringSlice("systems", []string{"dinomo", "dinomo-s", "static", "none"}, "`systems` to compare")
+	workloads := flags.StringSlice("workloads", nil, "`workloads` to run, such as read-only, 95/5 update, 50/50 insert (default all)")
+	flags.Float64Var(&o.Seconds, "seconds", 5, "`seconds` of each workload")
+	flags.IntVar(&o.Outstanding, "outstanding", 64, "`operations` under way at a time, in all")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if _, done, err := f.load(c.OutOrStdout()); err != nil || done {
+			return err
+		}
+		for _, s := range *systems {
+			o.Systems = append(o.Systems, experiment.ParseSystem(s))
+		}
+		for _, w := range *workloads {
+			mix, err := experiment.ParseWorkload(w)
+			if err != nil {
+				return usageError{err}
+			}
+			o.Workloads = append(o.Workloads, mix)
+		}
+		tidy, err := f.fill(c, &o.Options)
+		if err != nil {
+			return err
+		}
+		progress := newProgress(c.ErrOrStderr())
+		o.Progress = progress.update
+		report, err := experiment.Profile(c.Context(), o)
+		progress.end()
+		if report == nil {
+			return errors.Join(err, tidy())
+		}
+		return f.conclude(c, &o.Options, report, err, tidy)
+	}
+	return c
+}
