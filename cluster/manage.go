@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -22,8 +23,7 @@ func RunManage(ctx context.Context, l *conf.Loaded, env Env, v Invocation, kns i
 	if err != nil {
 		return occupied(err)
 	}
-	<-ctx.Done()
-	return m.Close()
+	return errors.Join(guard(ctx, l, m.HostMetrics), m.Close())
 }
 
 func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Options, error) {
@@ -62,7 +62,7 @@ func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Opt
 	}
 	o := manager.Options{
 		IP: ip, Plan: plan, Monitors: c.Server.Monitoring, Addresses: network.Addresses(),
-		Transport: transportOptions(c, ip), Logf: env.logf(),
+		Mailbox: c.Dinomo.Actors.Mailbox, Transport: transportOptions(c, ip), Logf: env.logf(),
 		Provisioner: func(events func(manager.Event)) (manager.Provisioner, error) {
 			processes.Events = events
 			return local.New(processes)

@@ -128,7 +128,7 @@ func DPMOptions(c *conf.Config, env Env) (dpmnode.Options, error) {
 		Listen: func(p *dpm.Pool, o fabric.ListenOptions) (fabric.Listener, error) {
 			return b.Listen(p.Region(), p.Service(c.Dinomo.Fabric == conf.FabricSHM), o)
 		},
-		Transport: transportOptions(c, c.DPMAddress()), Logf: env.logf(),
+		Mailbox: c.Dinomo.Actors.Mailbox, Transport: transportOptions(c, c.DPMAddress()), Logf: env.logf(),
 	}, nil
 }
 
@@ -190,8 +190,8 @@ func RouteOptions(c *conf.Config, env Env) (route.Options, error) {
 	return route.Options{
 		IP: c.Routing.IP, Plan: plan, Threads: c.Threads.Routing, DPM: c.DPMAddress(), Monitors: c.Routing.Monitoring,
 		Limits: MessageLimits(c), Pull: pullOptions(c, c.Net.RequestQueue), Peers: peersOptions(c, c.Routing.IP),
-		Transport: transportOptions(c, c.Routing.IP),
-		Logf:      env.logf(),
+		Mailbox: c.Dinomo.Actors.Mailbox, Transport: transportOptions(c, c.Routing.IP),
+		Logf: env.logf(),
 	}, err
 }
 
@@ -205,7 +205,7 @@ func MonitorOptions(c *conf.Config, env Env) (monitor.Options, error) {
 			PrepareTimeout: c.Dinomo.Timeouts.Reconfiguration, Lease: c.Dinomo.Lease.Length, LeaseMargin: c.Dinomo.Lease.Margin,
 		},
 		Policy: policyOptions(c), MaxReplicatedKeys: c.Dinomo.Policy.MaxReplicatedKeys,
-		SummaryPeriod: c.Policy.DecisionPeriod, Transport: transportOptions(c, c.Monitoring.IP), Logf: env.logf(),
+		SummaryPeriod: c.Policy.DecisionPeriod, Mailbox: c.Dinomo.Actors.Mailbox, Transport: transportOptions(c, c.Monitoring.IP), Logf: env.logf(),
 	}, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/dinomo-kv/dinomo/actors/route"
 	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/conf"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
 // RunDPM runs a DPM node until ctx ends.
@@ -31,8 +32,7 @@ func RunDPM(ctx context.Context, l *conf.Loaded, env Env) error {
 		return err
 	}
 	env.logf()("verbs by %s at %s, pool %s (%s)", l.Dinomo.Fabric, n.VerbsAddress(), n.Pool().PoolID(), o.Pool.Durability)
-	<-ctx.Done()
-	return n.Close()
+	return errors.Join(guard(ctx, l, n.HostMetrics), n.Close())
 }
 
 // RunKN runs a KN until ctx ends or it has left the cluster. It returns an error when it was fenced or could not start.
@@ -72,8 +72,7 @@ func RunRoute(ctx context.Context, l *conf.Loaded, env Env) error {
 	if err != nil {
 		return occupied(err)
 	}
-	<-ctx.Done()
-	return n.Close()
+	return errors.Join(guard(ctx, l, n.HostMetrics), n.Close())
 }
 
 // RunMonitor runs an M-node until ctx ends. Its summaries go to the log and, as JSON lines, to summaries.jsonl in the data
@@ -101,8 +100,12 @@ func RunMonitor(ctx context.Context, l *conf.Loaded, env Env) error {
 	if err != nil {
 		return errors.Join(occupied(err), journal.close())
 	}
-	<-ctx.Done()
-	return errors.Join(n.Close(), journal.close())
+	return errors.Join(guard(ctx, l, n.HostMetrics), n.Close(), journal.close())
+}
+
+// guard waits until a node is to end.
+func guard(ctx context.Context, l *conf.Loaded, metrics func() runtime.HostMetrics) error {
+	return supervise(ctx, l.Dinomo.Actors.RestartsPerMinute, metrics, clock.Real{})
 }
 
 // announce prints a role's first lines.

@@ -74,7 +74,7 @@ func (n *Node) control() error {
 	transport := o.Transport
 	transport.Clock, transport.Logf = o.Clock, o.Logf
 	n.transport = runtime.NewTCP(transport)
-	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, Clock: o.Clock, Logf: o.Logf})
+	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
 	var w surroundings
 	w.ctx, n.cancel = context.WithCancel(context.Background())
 	w.pool, w.verbs, w.self = poolOf{n.pool}, n.verbs, n.self
@@ -159,3 +159,6 @@ func logged(e dpm.EventListener, logf func(string, ...any)) dpm.EventListener {
 	}
 	return e
 }
+
+// HostMetrics returns the counters of the node's actor.
+func (n *Node) HostMetrics() runtime.HostMetrics { return n.host.Metrics() }

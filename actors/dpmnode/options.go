@@ -34,7 +34,9 @@ type Options struct {
 	// Transport configures the control socket.
 	Transport runtime.TCPOptions
 
-	Clock clock.Clock
+	// Mailbox is how many messages may wait for the node's actor. Default as runtime.HostOptions.
+	Mailbox int
+	Clock   clock.Clock
 	// Logf receives lines about the pool's life. Nil: silent.
 	Logf func(format string, args ...any)
 }

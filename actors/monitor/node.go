@@ -30,7 +30,7 @@ func Start(o Options) (*Node, error) {
 	transport := o.Transport
 	transport.Clock, transport.Logf = o.Clock, o.Logf
 	n := &Node{transport: runtime.NewTCP(transport)}
-	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, Clock: o.Clock, Logf: o.Logf})
+	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
 	if err := Install(n.host, &o); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -69,3 +69,6 @@ func Install(stage runtime.Stage, o *Options) error {
 func (n *Node) Close() error {
 	return errors.Join(n.host.Stop(), n.transport.Close())
 }
+
+// HostMetrics returns the counters of the node's actor.
+func (n *Node) HostMetrics() runtime.HostMetrics { return n.host.Metrics() }

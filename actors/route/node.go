@@ -57,7 +57,7 @@ func Start(o Options) (*Node, error) {
 	transport := o.Transport
 	transport.Clock, transport.Logf = o.Clock, o.Logf
 	n.transport = runtime.NewTCP(transport)
-	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, Clock: o.Clock, Logf: o.Logf})
+	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
 	if err := install(n.host, &o, t, n.counters); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -127,3 +127,6 @@ func (n *Node) Close() error {
 	}
 	return err
 }
+
+// HostMetrics returns the counters of the node's actor.
+func (n *Node) HostMetrics() runtime.HostMetrics { return n.host.Metrics() }

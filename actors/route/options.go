@@ -38,7 +38,9 @@ type Options struct {
 	Peers     runtime.PeersOptions
 	Transport runtime.TCPOptions
 
-	Clock clock.Clock
+	// Mailbox is how many messages may wait for the node's actor. Default as runtime.HostOptions.
+	Mailbox int
+	Clock   clock.Clock
 	// Logf receives a line for each map and each membership change. Nil: silent.
 	Logf func(format string, args ...any)
 }

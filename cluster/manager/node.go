@@ -28,7 +28,7 @@ func Start(o Options) (*Manager, error) {
 	transport := o.Transport
 	transport.Clock, transport.Logf = o.Clock, o.Logf
 	m := &Manager{transport: runtime.NewTCP(transport)}
-	m.host = runtime.NewHost(runtime.HostOptions{Transport: m.transport, Clock: o.Clock, Logf: o.Logf})
+	m.host = runtime.NewHost(runtime.HostOptions{Transport: m.transport, MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
 	if err := m.start(&o); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -88,3 +88,6 @@ func (m *Manager) Close() error {
 	}
 	return errors.Join(err, m.host.Stop(), m.transport.Close())
 }
+
+// HostMetrics returns the counters of the node's actor.
+func (m *Manager) HostMetrics() runtime.HostMetrics { return m.host.Metrics() }

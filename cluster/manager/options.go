@@ -30,7 +30,9 @@ type Options struct {
 	History int
 
 	Transport runtime.TCPOptions
-	Clock     clock.Clock
+	// Mailbox is how many messages may wait for the node's actor. Default as runtime.HostOptions.
+	Mailbox int
+	Clock   clock.Clock
 	// Logf receives a line for each event. Nil: silent.
 	Logf func(format string, args ...any)
 }
