@@ -176,6 +176,20 @@ func EntryBytesAt(buf []byte) (uint64, error) {
 	return size, nil
 }
 
+// PeekKey returns the key of the entry at the start of buf, in place, with the entry's generation and size, and checks
+// nothing but bounds: the value is not even looked at. It is for deciding whether an entry is worth decoding, and for
+// comparing the keys of entries that are about to be superseded.
+func PeekKey(buf []byte) (key []byte, generation uint32, size uint64, err error) {
+	if size, err = EntryBytesAt(buf); err != nil {
+		return nil, 0, 0, err
+	}
+	end := EntryHeaderBytes + uint64(le32(buf[4:]))
+	if end > uint64(len(buf)) {
+		return nil, 0, 0, ErrEntryDamaged
+	}
+	return buf[EntryHeaderBytes:end:end], le32(buf[24:]), size, nil
+}
+
 // DecodeEntry decodes the entry at the start of buf, which may be longer, into e. It checks every
 // byte of the entry; e is unchanged on error. Key and Value then point into buf. It does not allocate.
 func (s Salt) DecodeEntry(buf []byte, e *Entry) error {

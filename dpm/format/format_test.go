@@ -532,9 +532,13 @@ func FuzzDecodeEntry(f *testing.F) {
 			b = bytes.Clone(b)
 			put32(b[28:], Salt(9).entryChecksum(b[:n], le32(b[24:])))
 		}
+		key, generation, size, peekErr := PeekKey(b)
 		var e Entry
 		if Salt(9).DecodeEntry(b, &e) != nil {
 			return
+		}
+		if peekErr != nil || !bytes.Equal(key, e.Key) || generation != e.Generation || size != e.Bytes() {
+			t.Errorf("%x: peeked %x, generation %d, %d bytes, %v; decoded %+v", b, key, generation, size, peekErr, e)
 		}
 		again := make([]byte, e.Bytes())
 		Salt(9).EncodeEntry(again, &e)
