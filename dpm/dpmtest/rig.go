@@ -58,7 +58,8 @@ func Start(t testing.TB, o dpm.Options) *Rig {
 	}
 	p.Listen(l)
 	r := &Rig{Path: o.Path, Pool: p, Address: l.Address(), t: t}
-	r.Session = r.Attach("127.0.0.100")
+	// A name of its own each time: to a pool that is opened again, this process is the one that had the earlier name.
+	r.Session = r.Attach(fmt.Sprintf("127.0.0.%d", 99+p.ServerEpoch()%100))
 	return r
 }
 

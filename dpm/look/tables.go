@@ -104,7 +104,11 @@ func (p *Pool) metadata(record uint32) (r MetadataRecord, err error) {
 		which = 1
 	case a:
 	case r.Slots[1] != SlotUnwritten:
-		return r, Damage{p.layout.MetadataSlotOffset(record, 0), "metadata", fmt.Sprintf("record %d: neither slot is sound", record)}
+		at := p.layout.MetadataSlotOffset(record, 0)
+		if r.Slots[0] != SlotUnsound {
+			at = p.layout.MetadataSlotOffset(record, 1)
+		}
+		return r, Damage{at, "metadata", fmt.Sprintf("record %d: neither slot is sound", record)}
 	default: // never written, or its creation was cut short: nobody was told of it
 		return r, nil
 	}
