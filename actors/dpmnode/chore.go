@@ -44,7 +44,8 @@ type chore struct {
 type choreResult struct {
 	key         choreKey
 	incarnation uint64
-	done        int // of a pointer change
+	install     bool // of a pointer change
+	done        int  // of a pointer change
 	err         error
 }
 
@@ -128,19 +129,6 @@ func (c *control) drain(d *messages.RankDrain, out *runtime.Outbox) {
 	}
 }
 
-func (c *control) changePointers(p *messages.PointersChange, out *runtime.Outbox) {
-	key := choreKey{purpose: pointing, request: fmt.Sprintf("%t %s", p.GetInstall(), p.GetRequestId())}
-	who := asker{p.GetResponseAddress(), p.GetRequestId()}
-	keys, install := p.GetKeys(), p.GetInstall()
-	started := c.begin(key, 0, false, who, func() choreResult {
-		done, err := c.pool.PointerChange(keys, install)
-		return choreResult{done: done, err: err}
-	})
-	if !started {
-		c.send(out, who.address, &messages.PointersState{RequestId: who.id, Error: "too many changes are under way; ask again"})
-	}
-}
-
 // finished answers those who waited for a chore.
 func (c *control) finished(r choreResult, out *runtime.Outbox) {
 	done := c.chores[r.key]
@@ -148,6 +136,9 @@ func (c *control) finished(r choreResult, out *runtime.Outbox) {
 		return // of before the actor started anew
 	}
 	delete(c.chores, r.key)
+	if r.key.purpose == pointing {
+		c.pointers.running[r.install]--
+	}
 	if r.key.purpose == draining && r.err == nil && done.settled {
 		c.drained[r.key.rank] = max(c.drained[r.key.rank], r.incarnation)
 	}

@@ -35,8 +35,9 @@ type control struct {
 	o *Options
 	surroundings
 
-	chores  map[choreKey]*chore
-	drained map[uint32]uint64 // rank -> incarnation whose log, and all before, is merged for good
+	chores   map[choreKey]*chore
+	drained  map[uint32]uint64 // rank -> incarnation whose log, and all before, is merged for good
+	pointers pointers
 
 	counters struct{ malformed, ignored, metaReads, metaSwaps, metaConflicts, fences, drains uint64 }
 }
@@ -51,7 +52,7 @@ type surroundings struct {
 }
 
 func newControl(o *Options, w surroundings) *control {
-	return &control{o: o, surroundings: w, chores: map[choreKey]*chore{}, drained: map[uint32]uint64{}}
+	return &control{o: o, surroundings: w, chores: map[choreKey]*chore{}, drained: map[uint32]uint64{}, pointers: newPointers(w.pool)}
 }
 
 // Step implements runtime.Actor.

@@ -29,6 +29,7 @@ type fakePool struct {
 	fences   int
 	drains   int
 	pointers int
+	changed  []string // keys of the last change of pointers
 }
 
 func (p *fakePool) PoolID() fabric.PoolID      { return fabric.PoolID{1, 2, 3} }
@@ -78,6 +79,9 @@ func (p *fakePool) DrainRank(context.Context, fabric.Rank, fabric.Incarnation) e
 
 func (p *fakePool) PointerChange(keys [][]byte, _ bool) (int, error) {
 	p.pointers++
+	for _, key := range keys {
+		p.changed = append(p.changed, string(key))
+	}
 	return len(keys), p.broken
 }
 
@@ -297,14 +301,14 @@ func TestFailuresAreTold(t *testing.T) {
 	}
 	r.pool.broken = errors.New("disk on fire")
 	r.ask(&messages.RankFence{ResponseAddress: r.back(), Rank: 3, UptoIncarnation: 5})
-	s := one[*messages.PointersState](t, r.ask(&messages.PointersChange{ResponseAddress: r.back(), RequestId: "x", Keys: [][]byte{{1}}}))
+	s := one[*messages.PointersState](t, r.ask(&messages.PointersChange{ResponseAddress: r.back(), RequestId: "x", Install: true, Keys: [][]byte{{1}}}))
 	if s.GetError() == "" || s.GetDone() != 0 {
 		t.Errorf("too many chores: %v", s)
 	}
 	if s := one[*messages.RankState](t, r.work()); s.GetError() == "" || s.GetFenced() {
 		t.Errorf("a fence that failed: %v", s)
 	}
-	r.ask(&messages.PointersChange{ResponseAddress: r.back(), RequestId: "x", Keys: [][]byte{{1}, {2}}})
+	r.ask(&messages.PointersChange{ResponseAddress: r.back(), RequestId: "x", Install: true, Keys: [][]byte{{1}, {2}}})
 	if s := one[*messages.PointersState](t, r.work()); s.GetError() == "" || s.GetDone() != 2 {
 		t.Errorf("pointers: %v", s)
 	}
