@@ -9,7 +9,7 @@ import (
 )
 
 // hotKeys counts the accesses of the most accessed keys in bounded memory: space-saving counters (Metwally et al.,
-// 2005) fed with a sixteenth of the accesses, so that counting costs a few nanoseconds a key. The counter that makes way
+// 2005) fed with one access in 64, so that counting costs a few nanoseconds a key. The counter that makes way
 // for a new key is the least of a few drawn at random rather than of all, for the same reason; a key with a fair share
 // of the accesses is hardly ever among the least. Counts are estimates.
 type hotKeys struct {
@@ -29,7 +29,7 @@ type hotCounter struct {
 
 const (
 	hotCounters = 512
-	hotSampling = 16
+	hotSampling = 64
 	hotDraws    = 8
 )
 
@@ -45,7 +45,7 @@ func (h *hotKeys) add(key []byte, hash uint64, valueBytes int) {
 }
 
 func (h *hotKeys) count(key []byte, hash uint64, valueBytes int) {
-	h.skip = h.rng.IntN(2*hotSampling - 1) // on average every sixteenth counts
+	h.skip = h.rng.IntN(2*hotSampling - 1) // on average every 64th counts
 	i, ok := h.byHash[hash]
 	if !ok {
 		i = h.victim()
