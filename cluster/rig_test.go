@@ -21,12 +21,16 @@ import (
 // deadline is how long a test waits for something that must come.
 const deadline = 60 * time.Second
 
+// builtIn is the directory of the built program, "" while there is none.
+var builtIn string
+
 // binary builds the program once and returns its path.
 var binary = sync.OnceValues(func() (string, error) {
 	directory, err := os.MkdirTemp("", "dinomo-test-")
 	if err != nil {
 		return "", err
 	}
+	builtIn = directory
 	path := filepath.Join(directory, "dinomo")
 	out, err := exec.Command("go", "build", "-o", path, "github.com/dinomo-kv/dinomo/tools/dinomo").CombinedOutput()
 	if err != nil {
@@ -37,8 +41,8 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if builtIn != "" {
+		os.RemoveAll(builtIn)
 	}
 	os.Exit(status)
 }

@@ -127,12 +127,16 @@ func TestMistakesAreExplained(t *testing.T) {
 	}
 }
 
+// builtIn is the directory of the built program, "" while there is none.
+var builtIn string
+
 // built returns the path of the binary, built once.
 var built = sync.OnceValues(func() (string, error) {
 	directory, err := os.MkdirTemp("", "dinomo-test-")
 	if err != nil {
 		return "", err
 	}
+	builtIn = directory
 	path := filepath.Join(directory, "dinomo")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
@@ -143,8 +147,8 @@ var built = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if path, err := built(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if builtIn != "" {
+		os.RemoveAll(builtIn)
 	}
 	os.Exit(status)
 }
