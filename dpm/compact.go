@@ -129,7 +129,6 @@ func (p *Pool) openCompaction() error {
 	}
 	ids, err := p.handOut(format.SegmentHeader{
 		SegmentIdentity: format.SegmentIdentity{State: format.SegmentOpen, Kind: format.SegmentCompaction},
-		FirstSequence:   c.sequence + 1,
 	}, 1, 0)
 	if err != nil {
 		return err

@@ -280,10 +280,6 @@ func (p *Pool) ownerOf(id format.SegmentID) streamKey {
 	return streamKey{h.Rank, h.Incarnation, h.Thread}
 }
 
-// heldAtOpen is how many of a thread's last segments with entries are held until it has attached: a batch
-// of unknown outcome, or one whose replicated entries await their CAS, lies in so many at most.
-const heldAtOpen = 4
-
 // lookStream finds where one thread's log stands: all its segments are given, in log order.
 func (p *Pool) lookStream(key streamKey, logs []format.SegmentID) error {
 	s := p.streamOf(key)
@@ -334,22 +330,25 @@ func (p *Pool) lookStream(key streamKey, logs []format.SegmentID) error {
 	return damaged
 }
 
-// holdLast holds the segments in which the thread's last batch may lie, and pins what of it is replicated.
+// holdLast holds the segments in which the thread's last batch may lie, until it has attached, and those whose replicated
+// entries may still await their CAS; what of the latter is merged is pinned. What was settled when the last segment was
+// handed out tells how far back that is; a batch of unknown outcome cannot reach further back than the segment
+// that was current then.
 func (p *Pool) holdLast(logs []format.SegmentID) {
-	filled := 0
-	for i := len(logs) - 1; i >= 0 && filled < heldAtOpen; i-- {
+	settled := p.segments[logs[len(logs)-1]].header.Settled
+	for i := len(logs) - 1; i >= 0; i-- {
 		seg := &p.segments[logs[i]]
 		seg.held = holdAttach
 		end := min(seg.header.Merged, p.layout.SegmentBytes)
 		base := p.layout.SegmentOffset(logs[i])
 		var e format.Entry
 		for at := uint64(0); at < end && p.entryAt(base+at, end-at, seg.header.Generation, 0, &e); at += e.Bytes() {
-			if e.Flags.Replicated() {
+			if e.Flags.Replicated() && e.Sequence >= settled {
 				seg.pinned.Add(1)
 			}
 		}
-		if e.Key != nil || p.entryAt(base, p.layout.SegmentBytes, seg.header.Generation, 0, &e) {
-			filled++
+		if p.entryAt(base, p.layout.SegmentBytes, seg.header.Generation, 0, &e) && e.Sequence <= settled {
+			return // whatever comes before is settled, and was acknowledged
 		}
 	}
 }

@@ -224,7 +224,7 @@ func (p *Pool) serveAlloc(s *stream, r *call.Request, answer *call.Reply) error 
 	}
 	ids, err := p.handOut(format.SegmentHeader{
 		SegmentIdentity: format.SegmentIdentity{State: format.SegmentOpen, Kind: format.SegmentLog, Rank: s.key.rank, Thread: s.key.thread},
-		Order:           s.mu.order + 1, Incarnation: s.key.incarnation,
+		Order:           s.mu.order + 1, Incarnation: s.key.incarnation, Settled: min(s.settled.Load(), format.MaxPayload),
 	}, min(int(max(r.Count, 1)), room), keep)
 	if err != nil {
 		return err

@@ -446,7 +446,7 @@ func TestRolesKeepTheirDistance(t *testing.T) {
 	}
 	roles := map[Role]bool{}
 	for _, role := range []Role{RoleSegmentState, RoleSegmentGeneration, RoleSegmentOrder, RoleSegmentIncarnation, RoleSegmentMerged,
-		RoleSegmentSealed, RoleSegmentTable, RoleSegmentFirstSequence, RoleRankState, RoleRankIdentity, RoleRankProcess, RoleRankStart,
+		RoleSegmentSealed, RoleSegmentTable, RoleSegmentSettled, RoleRankState, RoleRankIdentity, RoleRankProcess, RoleRankStart,
 		RoleBucketHeader, RoleBucketOverflow, RoleServerEpoch} {
 		if near[uint16(role)] || roles[role] {
 			t.Errorf("role %#x is too near to 0, or taken", uint16(role))

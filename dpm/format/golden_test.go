@@ -55,7 +55,7 @@ func goldenRecords(t testing.TB) (names []string, records map[string][]byte) {
 	add("rank", rankBytes[:])
 
 	h := SegmentHeader{SegmentIdentity: SegmentIdentity{SegmentSealed, SegmentLog, 5, 2}, Generation: 1025, Order: 6,
-		Incarnation: 3, Merged: 4096, Sealed: 65000, Table: 0, FirstSequence: 100001}
+		Incarnation: 3, Merged: 4096, Sealed: 65000, Table: 0, Settled: 100001}
 	var header [SegmentHeaderBytes]byte
 	h.Encode(&header)
 	add("segment header", header[:])

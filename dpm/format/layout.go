@@ -212,7 +212,7 @@ func (l *Layout) BucketOffset(extents []SegmentID, bucket uint64) uint64 {
 var (
 	_ [BucketBytes - BucketOverflowOffset - WordBytes]struct{}
 	_ [BucketOverflowOffset - BucketHashOffset - SlotsPerBucket*SlotBytes]struct{}
-	_ [SegmentHeaderBytes - SegmentFirstSequenceOffset - WordBytes]struct{}
+	_ [SegmentHeaderBytes - SegmentSettledOffset - WordBytes]struct{}
 	_ [RankEntryBytes - RankStartOffset - WordBytes]struct{}
 	_ [MetadataHeaderBytes - 24 - MaxMetadataName]struct{}
 	_ [PageBytes - ServerEpochOffset - WordBytes]struct{}

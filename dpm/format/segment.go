@@ -16,7 +16,7 @@ import (
 //	 32    merged u48: bytes from the segment's start that are in the index durably
 //	 40    sealed u48: bytes that are log; meaningful once the state is SegmentSealed
 //	 48    table u48: the index table an index or overflow segment belongs to
-//	 56    firstSequence u48: the sequence that the segment's first entry has
+//	 56    settled u48: when it was handed out, the owner's replicated entries with lower sequences had had their CAS
 //
 // Hand-out writes words 1 to 7 first (flush, fence), then the state word (flush, fence). So a state
 // other than SegmentFree vouches for the rest, and 64 zero bytes are a segment that was never used.
@@ -26,14 +26,14 @@ const SegmentHeaderBytes = 64
 
 // Offsets of a segment header's words.
 const (
-	SegmentStateOffset         = 0
-	SegmentGenerationOffset    = 8
-	SegmentOrderOffset         = 16
-	SegmentIncarnationOffset   = 24
-	SegmentMergedOffset        = 32
-	SegmentSealedOffset        = 40
-	SegmentTableOffset         = 48
-	SegmentFirstSequenceOffset = 56
+	SegmentStateOffset       = 0
+	SegmentGenerationOffset  = 8
+	SegmentOrderOffset       = 16
+	SegmentIncarnationOffset = 24
+	SegmentMergedOffset      = 32
+	SegmentSealedOffset      = 40
+	SegmentTableOffset       = 48
+	SegmentSettledOffset     = 56
 )
 
 // SegmentID counts segments from 0. It is an index into the segment table.
@@ -119,13 +119,13 @@ func OpenSegmentIdentity(word uint64) (i SegmentIdentity, ok bool) {
 // SegmentHeader is a decoded entry of the segment table.
 type SegmentHeader struct {
 	SegmentIdentity
-	Generation    uint32
-	Order         uint64
-	Incarnation   uint32
-	Merged        uint64
-	Sealed        uint64
-	Table         uint64
-	FirstSequence uint64
+	Generation  uint32
+	Order       uint64
+	Incarnation uint32
+	Merged      uint64
+	Sealed      uint64
+	Table       uint64
+	Settled     uint64
 }
 
 // Encode writes the header's eight words to dst.
@@ -137,7 +137,7 @@ func (h *SegmentHeader) Encode(dst *[SegmentHeaderBytes]byte) {
 	put64(dst[SegmentMergedOffset:], SealWord(RoleSegmentMerged, h.Merged))
 	put64(dst[SegmentSealedOffset:], SealWord(RoleSegmentSealed, h.Sealed))
 	put64(dst[SegmentTableOffset:], SealWord(RoleSegmentTable, h.Table))
-	put64(dst[SegmentFirstSequenceOffset:], SealWord(RoleSegmentFirstSequence, h.FirstSequence))
+	put64(dst[SegmentSettledOffset:], SealWord(RoleSegmentSettled, h.Settled))
 }
 
 // DecodeSegmentHeader decodes src, which was read at offset of the pool; offset is only named in errors,
@@ -166,12 +166,12 @@ func DecodeSegmentHeader(src *[SegmentHeaderBytes]byte, offset uint64, h *Segmen
 	h.Merged = word(RoleSegmentMerged, SegmentMergedOffset, "segment merged", MaxPayload)
 	h.Sealed = word(RoleSegmentSealed, SegmentSealedOffset, "segment sealed", MaxPayload)
 	h.Table = word(RoleSegmentTable, SegmentTableOffset, "segment table id", MaxPayload)
-	h.FirstSequence = word(RoleSegmentFirstSequence, SegmentFirstSequenceOffset, "segment first sequence", MaxPayload)
+	h.Settled = word(RoleSegmentSettled, SegmentSettledOffset, "segment settled", MaxPayload)
 	return damaged
 }
 
 // String shows the header on one line, for people.
 func (h *SegmentHeader) String() string {
-	return fmt.Sprintf("%s %s rank=%d.%d thread=%d gen=%d order=%d first=%d merged=%d sealed=%d table=%d",
-		h.State, h.Kind, h.Rank, h.Incarnation, h.Thread, h.Generation, h.Order, h.FirstSequence, h.Merged, h.Sealed, h.Table)
+	return fmt.Sprintf("%s %s rank=%d.%d thread=%d gen=%d order=%d settled=%d merged=%d sealed=%d table=%d",
+		h.State, h.Kind, h.Rank, h.Incarnation, h.Thread, h.Generation, h.Order, h.Settled, h.Merged, h.Sealed, h.Table)
 }

@@ -31,21 +31,21 @@ type Role uint16
 // Roles of checked words. Values are durable. Each is chosen so that no flip of up to three bits turns
 // the word 0 into a checked word: TestRolesKeepTheirDistance.
 const (
-	RoleSegmentState         Role = 0x1103
-	RoleSegmentGeneration    Role = 0x1105
-	RoleSegmentOrder         Role = 0x1106
-	RoleSegmentIncarnation   Role = 0x1107
-	RoleSegmentMerged        Role = 0x1109
-	RoleSegmentSealed        Role = 0x110a
-	RoleSegmentTable         Role = 0x110c
-	RoleSegmentFirstSequence Role = 0x110d
-	RoleRankState            Role = 0x2203
-	RoleRankIdentity         Role = 0x2205
-	RoleRankProcess          Role = 0x2206
-	RoleRankStart            Role = 0x2207
-	RoleBucketHeader         Role = 0x3300
-	RoleBucketOverflow       Role = 0x3303
-	RoleServerEpoch          Role = 0x3305
+	RoleSegmentState       Role = 0x1103
+	RoleSegmentGeneration  Role = 0x1105
+	RoleSegmentOrder       Role = 0x1106
+	RoleSegmentIncarnation Role = 0x1107
+	RoleSegmentMerged      Role = 0x1109
+	RoleSegmentSealed      Role = 0x110a
+	RoleSegmentTable       Role = 0x110c
+	RoleSegmentSettled     Role = 0x110d
+	RoleRankState          Role = 0x2203
+	RoleRankIdentity       Role = 0x2205
+	RoleRankProcess        Role = 0x2206
+	RoleRankStart          Role = 0x2207
+	RoleBucketHeader       Role = 0x3300
+	RoleBucketOverflow     Role = 0x3303
+	RoleServerEpoch        Role = 0x3305
 )
 
 // crc16 tables of CRC-16/CCITT (polynomial 0x1021) over the six payload bytes, one table a byte
