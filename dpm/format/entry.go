@@ -201,12 +201,17 @@ func (s Salt) DecodeEntry(buf []byte, e *Entry) error {
 		return ErrEntryDamaged
 	}
 	buf = buf[:size]
-	generation := le32(buf[24:])
+	word0, word1, sequence, generation := le64(buf), le64(buf[8:]), le64(buf[16:]), le32(buf[24:])
 	if le32(buf[28:]) != s.entryChecksum(buf, generation) {
 		return ErrEntryDamaged
 	}
-	keyLength, valueLength := le32(buf[4:]), le32(buf[8:])
-	op, flags, raw := Op(buf[1]), Flags(buf[3]), le32(buf[12:])
+	keyLength, valueLength := uint32(word0>>32), uint32(word1)
+	// buf may be pool memory in place, where a KN writes at this moment, over a sound entry of an earlier life of
+	// the segment: what was checked must be what is used.
+	if le64(buf) != word0 || le64(buf[8:]) != word1 || le64(buf[16:]) != sequence || EntryBytes(int(keyLength), int(valueLength)) != size {
+		return ErrEntryDamaged
+	}
+	op, flags, raw := Op(word0>>8), Flags(word0>>24), uint32(word1>>32)
 	if op == 0 || op >= opEnd || flags&^flagsKnown != 0 || flags.Codec() >= codecEnd ||
 		flags.Codec() == CodecNone && raw != valueLength {
 		return ErrEntryDamaged
@@ -214,9 +219,9 @@ func (s Salt) DecodeEntry(buf []byte, e *Entry) error {
 	valueStart := EntryHeaderBytes + keyLength
 	*e = Entry{
 		Op:         op,
-		Lattice:    buf[2],
+		Lattice:    uint8(word0 >> 16),
 		Flags:      flags,
-		Sequence:   le64(buf[16:]),
+		Sequence:   sequence,
 		Generation: generation,
 		RawLength:  raw,
 		Key:        buf[EntryHeaderBytes:valueStart:valueStart],
