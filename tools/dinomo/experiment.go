@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,7 @@ func experimentCommand() *cobra.Command {
 		Use: "experiment", Short: "Repeat the paper's experiments on clusters of this machine", GroupID: "cluster", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(profileCommand())
+	c.AddCommand(profileCommand(), elasticityCommand())
 	return c
 }
 
@@ -136,6 +137,52 @@ values), none; or any policy that kvs_config.cache-policy takes. The cache is th
 			return errors.Join(err, tidy())
 		}
 		return f.conclude(c, &o.Options, report, err, tidy)
+	}
+	return c
+}
+
+// runTimed carries out an experiment over time.
+func (f *experimentFlags) runTimed(c *cobra.Command, o *experiment.Options, show func() (*experiment.TimedReport, error)) error {
+	if _, done, err := f.load(c.OutOrStdout()); err != nil || done {
+		return err
+	}
+	tidy, err := f.fill(c, o)
+	if err != nil {
+		return err
+	}
+	progress := newProgress(c.ErrOrStderr())
+	o.Progress = progress.update
+	report, err := show()
+	progress.end()
+	if report == nil {
+		return errors.Join(err, tidy())
+	}
+	return f.conclude(c, o, report, err, tidy)
+}
+
+func elasticityCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "elasticity", Short: "A load step makes the cluster grow, its end makes it shrink", Args: cobra.NoArgs,
+		Long: `Starts the smallest cluster with policy.elasticity, puts a low load on it, then a high one until the M-node's policy has made it
+grow to the largest, then a low one again until it is the smallest. Prints the phases and each decision with its figures.`,
+		Example: `  dinomo experiment elasticity --plot elasticity.png --json elasticity.json
+  dinomo experiment elasticity --min-kns 2 --max-kns 6 --high 1024 --decision-period 10s --grace 90s --patience 15m`,
+	}
+	o := experiment.ElasticityOptions{Options: experiment.Options{Keys: 50_000, ValueBytes: 1006}}
+	f := addExperimentFlags(c, &o.Options)
+	flags := c.Flags()
+	flags.IntVar(&o.MinKNs, "min-kns", 1, "`number` of KNs at first, and never below")
+	flags.IntVar(&o.MaxKNs, "max-kns", 3, "`number` of KNs never exceeded")
+	flags.IntVar(&o.Low, "low", 1, "`operations` under way before and after the step")
+	flags.IntVar(&o.High, "high", 512, "`operations` under way in the step")
+	flags.Float64Var(&o.ReadRatio, "read-ratio", 0.95, "share of reads")
+	flags.DurationVar(&o.SLO, "slo", 1200*time.Microsecond, "mean `latency` that is promised")
+	flags.DurationVar(&o.DecisionPeriod, "decision-period", 2*time.Second, "how often the M-node decides")
+	flags.DurationVar(&o.GracePeriod, "grace", 6*time.Second, "no decision for so long after a change")
+	flags.DurationVar(&o.Quiet, "quiet", 5*time.Second, "how long nothing happens at first")
+	flags.DurationVar(&o.Patience, "patience", 2*time.Minute, "how long to wait for the cluster to grow, and to shrink")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return f.runTimed(c, &o.Options, func() (*experiment.TimedReport, error) { return experiment.Elasticity(c.Context(), o) })
 	}
 	return c
 }
