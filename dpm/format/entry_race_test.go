@@ -32,8 +32,12 @@ func TestDecodeWhileBeingOverwritten(t *testing.T) {
 			region.Write(64, buffer[:salt.EncodeEntry(buffer, e)])
 		}
 	})
+	defer func() {
+		stop.Store(true)
+		writer.Wait()
+	}()
 	accepted := map[uint64]int{}
-	for range 300_000 {
+	for range 1_000_000 {
 		var e format.Entry
 		if salt.DecodeEntry(region.View(64, 1024), &e) != nil {
 			continue
@@ -44,7 +48,5 @@ func TestDecodeWhileBeingOverwritten(t *testing.T) {
 		}
 		accepted[e.Sequence]++
 	}
-	stop.Store(true)
-	writer.Wait()
 	t.Logf("accepted, by sequence: %v", accepted)
 }
