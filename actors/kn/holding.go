@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/dinomo-kv/dinomo/hashring"
+	"github.com/dinomo-kv/dinomo/internal/planted"
 )
 
 // holding is what a thread holds back while changes of ownership are prepared: the ranges, and the requests for them.
@@ -92,7 +93,7 @@ func (t *thread) release() {
 			continue
 		}
 		var done bool
-		if r.through, done = t.engine.Drain(r.through); !done {
+		if r.through, done = t.engine.Drain(r.through); !done && !planted.Has(planted.OldOwnerNotMerged) {
 			continue
 		}
 		r.done = true

@@ -9,6 +9,7 @@ import (
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/remote"
 	"github.com/dinomo-kv/dinomo/internal/clock"
+	"github.com/dinomo-kv/dinomo/internal/planted"
 )
 
 // leaseKeeper renews the node's lease from a goroutine and a queue pair of its own, so that no slow batch or call
@@ -38,7 +39,9 @@ func newLeaseKeeper(s *remote.Session, c clock.Clock, period time.Duration, lost
 }
 
 // heldAt says whether the node may serve at that time (OWN-1).
-func (k *leaseKeeper) heldAt(now time.Time) bool { return int64(now.Sub(k.base)) < k.until.Load() }
+func (k *leaseKeeper) heldAt(now time.Time) bool {
+	return int64(now.Sub(k.base)) < k.until.Load() || planted.Has(planted.LeaseIgnored)
+}
 
 // run renews until ctx ends or the rank is fenced.
 func (k *leaseKeeper) run(ctx context.Context) {

@@ -1,11 +1,13 @@
 package remote
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/dinomo-kv/dinomo/dpm/call"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/format"
+	"github.com/dinomo-kv/dinomo/internal/planted"
 )
 
 // A replicated key's index slot holds an indirect pointer: the address of a word that leads to the
@@ -50,6 +52,11 @@ func (r *Reader) CASPointer(indirect, expect, swap format.Pointer) (before forma
 		return 0, fmt.Errorf("%w: %v is no indirect pointer of this pool", ErrStale, indirect)
 	}
 	address := r.layout.IndirectOffsetOf(i)
+	if planted.Has(planted.StoreForCAS) {
+		word := binary.LittleEndian.AppendUint64(nil, uint64(swap))
+		r.verbs = append(r.verbs[:0], fabric.Verb{Kind: fabric.Write, Address: address, Buffer: word})
+		return expect, r.post()
+	}
 	r.verbs = append(r.verbs[:0],
 		fabric.Verb{Kind: fabric.CAS, Address: address, Expect: uint64(expect), Swap: uint64(swap)},
 		fabric.Verb{Kind: fabric.Flush, Address: address, Length: format.WordBytes})
