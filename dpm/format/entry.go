@@ -201,14 +201,17 @@ func (s Salt) DecodeEntry(buf []byte, e *Entry) error {
 		return ErrEntryDamaged
 	}
 	buf = buf[:size]
-	word0, word1, sequence, generation := le64(buf), le64(buf[8:]), le64(buf[16:]), le32(buf[24:])
-	if le32(buf[28:]) != s.entryChecksum(buf, generation) {
+	word0, word1, sequence, word3 := le64(buf), le64(buf[8:]), le64(buf[16:]), le64(buf[24:])
+	generation := uint32(word3)
+	if uint32(word3>>32) != s.entryChecksum(buf, generation) {
 		return ErrEntryDamaged
 	}
 	keyLength, valueLength := uint32(word0>>32), uint32(word1)
 	// buf may be pool memory in place, where a KN writes at this moment, over a sound entry of an earlier life of
-	// the segment: what was checked must be what is used.
-	if le64(buf) != word0 || le64(buf[8:]) != word1 || le64(buf[16:]) != sequence || EntryBytes(int(keyLength), int(valueLength)) != size {
+	// the segment: what was checked must be what is used. No log writes one entry twice at a place, so a header that
+	// is as it was has not changed in between.
+	if le64(buf) != word0 || le64(buf[8:]) != word1 || le64(buf[16:]) != sequence || le64(buf[24:]) != word3 ||
+		EntryBytes(int(keyLength), int(valueLength)) != size {
 		return ErrEntryDamaged
 	}
 	op, flags, raw := Op(word0>>8), Flags(word0>>24), uint32(word1>>32)
