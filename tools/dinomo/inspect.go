@@ -22,8 +22,9 @@ const inspectTimeout = 5 * time.Second
 
 func inspectCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "inspect", Short: "Look at a running cluster: ownership, KNs, pool", GroupID: "tool", Args: cobra.NoArgs,
-		Long: `Asks the DPM for the ownership map and its own figures, and each KN for its statistics since it started.`,
+		Use: "inspect", Short: "Look at a running cluster, or into a pool file", GroupID: "tool", Args: cobra.NoArgs,
+		Long: `Asks the DPM for the ownership map and its own figures, and each KN for its statistics since it started. The subcommands
+read the pool's file itself, whether a DPM runs or not, and change nothing.`,
 		Example: `  DPM_IPS=127.0.10.2 PRIVATE_IP=127.0.10.241 dinomo inspect
   dinomo inspect --pool --config cluster.yml`,
 	}
@@ -36,8 +37,9 @@ func inspectCommand() *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), inspectTimeout)
 		defer cancel()
-		return inspect(ctx, c.OutOrStdout(), &l.Config, *pool)
+		return inspectCluster(ctx, c.OutOrStdout(), &l.Config, *pool)
 	}
+	c.AddCommand(poolCommands()...)
 	return c
 }
 
@@ -48,7 +50,7 @@ type inspector struct {
 	plan  messages.Plan
 }
 
-func inspect(ctx context.Context, out io.Writer, c *conf.Config, pool bool) error {
+func inspectCluster(ctx context.Context, out io.Writer, c *conf.Config, pool bool) error {
 	plan, err := cluster.Plan(c)
 	if err != nil {
 		return err
