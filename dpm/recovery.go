@@ -455,6 +455,9 @@ func (p *Pool) mergeAtOpen(s *stream, m *merger) error {
 		} else if err != nil {
 			return err
 		}
+		if _, err := p.growIndex(); err != nil { // before its chains get long
+			return err
+		}
 	}
 	return nil
 }

@@ -36,7 +36,10 @@ func (s service) Call(session fabric.Session, thread uint16, request, reply []by
 	p.counters.calls.Add(1)
 	var r call.Request
 	if err := call.DecodeRequest(request, &r); err != nil {
-		return call.AppendReply(reply[:0], &call.Reply{Status: call.Malformed, Op: max(r.Op, 1), Text: err.Error()})
+		if !r.Op.Valid() {
+			r.Op = call.Attach // a reply must have one
+		}
+		return call.AppendReply(reply[:0], &call.Reply{Status: call.Malformed, Op: r.Op, Text: err.Error()})
 	}
 	key := streamKey{uint16(session.Rank), uint32(session.Incarnation), thread}
 	answer := call.Reply{Op: r.Op}

@@ -123,6 +123,33 @@ func (p *Pool) countSegments(st *Stats) {
 	}
 }
 
+// SegmentInfo is a segment as the pool counts it.
+type SegmentInfo struct {
+	ID     format.SegmentID
+	Header format.SegmentHeader
+	Live   uint64 // bytes, in whole format.SizeUnits, that the index leads to directly
+	Pinned int    // at most so many entries that are live otherwise
+	Held   bool   // kept although it may be dead
+}
+
+// Segments lists all segments that are not free.
+func (p *Pool) Segments() []SegmentInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []SegmentInfo
+	for i := range p.segments {
+		s := &p.segments[i]
+		if s.header.State == format.SegmentFree {
+			continue
+		}
+		list = append(list, SegmentInfo{
+			ID: format.SegmentID(i), Header: s.header, Live: uint64(max(s.live.Load(), 0)) * format.SizeUnit,
+			Pinned: int(max(s.pinned.Load(), 0)), Held: s.held != holdNone,
+		})
+	}
+	return list
+}
+
 // figures lists the names and values in the order of the STATS call.
 func (st *Stats) figures() []figure {
 	return []figure{
