@@ -103,13 +103,16 @@ func (ix *Index) holds(pointer format.Pointer, m *Mutation) bool {
 		return pointer == m.If
 	}
 	key, err := ix.o.KeyAt(pointer)
-	if err != nil {
-		// The entry is damaged and can never be served. That its key is another one with the same 64-bit hash
-		// is not believable; taking it for this one lets a new value heal the slot, and a delete empty it.
-		ix.damagedEntries.Add(1)
+	if err == nil && bytes.Equal(key, m.Key) {
 		return true
 	}
-	return bytes.Equal(key, m.Key)
+	if err == nil && ix.o.private.hashOf(key) == m.Hash {
+		return false // another key with the same hash
+	}
+	// The entry is damaged (or its slot is) and can never be served. That its key was another one with the same 64-bit hash
+	// is not believable; taking it for this one lets a new value heal the slot, and a delete empty it.
+	ix.damagedEntries.Add(1)
+	return true
 }
 
 // prepare finds the mutation's slot, writes what must be durable before its pointer (the hash, an
