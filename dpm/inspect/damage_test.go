@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -280,4 +281,37 @@ func TestDamagedPoolIsRefusedOrTruthful(t *testing.T) {
 		}
 	}
 	t.Logf("refused, by area, of %d flips: %v", n, refused)
+}
+
+// A key whose entry is damaged, wherever, is written and deleted like any other.
+func TestWritesHealDamagedEntries(t *testing.T) {
+	r, th, _ := filled(t)
+	p, err := look.Open(look.Options{Path: r.Path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	damage := openPatch(t, r.Path)
+	for i, at := range []uint64{0, 4, 24, format.EntryHeaderBytes, 40, 80} { // magic, lengths, generation, key, value
+		written, deleted := fmt.Sprint("a", 11+2*i), fmt.Sprint("a", 51+2*i)
+		for _, key := range []string{written, deleted} {
+			e, err := EntryOfKey(p, []byte(key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			damage.flip((e.Entry.Offset+at)&^7, int(at%8*8)+1)
+			if _, err := th.Get(keyHash(key), []byte(key), 0); err == nil || errors.Is(err, remote.ErrNotFound) {
+				t.Fatalf("byte %d of the entry of %s is damaged: %v", at, key, err)
+			}
+		}
+		r.Put(th, written, "healed")
+		r.Delete(th, deleted)
+		r.Drain(th)
+		if got := r.Get(th, written); got != "healed" {
+			t.Errorf("byte %d was damaged, then written: %q", at, got)
+		}
+		if got := r.Get(th, deleted); got != "-" {
+			t.Errorf("byte %d was damaged, then deleted: %q", at, got)
+		}
+	}
 }
