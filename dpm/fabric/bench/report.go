@@ -49,9 +49,13 @@ func newReport(o Options, s fabric.Session, own bool) Report {
 
 func newResult(c testCase, times *latency.Histogram, elapsed time.Duration) Result {
 	rate := float64(times.Count()) * float64(c.batch) / elapsed.Seconds()
+	payload := float64(c.bytes)
+	if c.kind == fabric.Flush {
+		payload = 0 // it moves none
+	}
 	return Result{
 		Verb: c.verb, Bytes: c.bytes, Batch: c.batch, QueuePairs: c.qps, Posts: times.Count(),
-		VerbsPerSecond: rate, MegabytesPerSecond: rate * float64(c.bytes) / 1e6,
+		VerbsPerSecond: rate, MegabytesPerSecond: rate * payload / 1e6,
 		LatencyMicroseconds: times.Summary(),
 	}
 }

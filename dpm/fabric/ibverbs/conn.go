@@ -131,6 +131,11 @@ func (e *endpoint) Write(b []byte) (int, error) {
 		if err == nil {
 			err = e.run(timeout)
 		}
+		if err != nil && e.failure() != nil {
+			// The peer has closed. It may have taken this and answered before it did, and only the card's word for that is
+			// lost: as with TCP, reading tells.
+			return len(b), nil
+		}
 		if err != nil {
 			var completion errCompletion
 			if errors.As(err, &completion) {

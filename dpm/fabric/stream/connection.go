@@ -20,7 +20,7 @@ const bufferBytes = 32 << 10
 const socketBytes = 256 << 10
 
 // connection is the listener's end of one queue pair. Its goroutine owns everything but what
-// Listener.mu guards (admitted, and session once admitted).
+// Listener.mu guards: admitted, fenced, and session once admitted.
 type connection struct {
 	listener *Listener
 	socket   net.Conn
@@ -31,6 +31,7 @@ type connection struct {
 
 	surplus  bool // to be refused because the listener is full
 	admitted bool
+	fenced   bool
 	session  fabric.Session
 	hello    fabric.Hello
 

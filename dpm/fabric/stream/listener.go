@@ -133,6 +133,10 @@ func (l *Listener) Fence(rank fabric.Rank, upTo fabric.Incarnation) error {
 	for c := range l.mu.connections {
 		if c.admitted && c.session.Rank == rank && c.session.Incarnation <= upTo {
 			victims = append(victims, c)
+			if !c.fenced { // else it is still on its way out
+				l.metrics.fencedOff.Add(1)
+			}
+			c.fenced = true
 		}
 	}
 	l.mu.Unlock()
@@ -142,7 +146,6 @@ func (l *Listener) Fence(rank fabric.Rank, upTo fabric.Incarnation) error {
 	for _, c := range victims {
 		<-c.quiet
 	}
-	l.metrics.fencedOff.Add(uint64(len(victims)))
 	return nil
 }
 
