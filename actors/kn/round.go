@@ -23,6 +23,7 @@ type round struct {
 	keys    keyArena
 	answer  *messages.KeyResponse // reused for every answer
 	owners  []hashring.Owner      // room to work in
+	last    looked
 
 	reads, mutations uint64 // tuples of the round, for the latency sums
 }
@@ -98,6 +99,7 @@ func (t *thread) serve(now time.Time) {
 }
 
 func (r *round) reset() {
+	r.last = looked{}
 	clear(r.pending)
 	clear(r.slots)
 	clear(r.gossip)
@@ -156,85 +158,99 @@ func (t *thread) mustHold(request *messages.KeyRequest) bool {
 
 // get answers a request whose keys are all cached or refused, and says so; otherwise it leaves the request pending.
 func (t *thread) get(request *messages.KeyRequest) (answered bool) {
-	r := &t.round
-	answer := r.answer
+	answer := t.round.answer
 	answer.Type, answer.ResponseId = request.Type, request.RequestId
-	r.reads += uint64(len(request.Tuples))
+	t.round.reads += uint64(len(request.Tuples))
 	for i, tuple := range request.Tuples {
 		out := answer.AddTuple()
 		out.Key = tuple.Key
-		s := slot{op: noOp, code: tuple.Error}
-		var probed dac.Result
-		hit := false
-		if s.code == messages.AnnaError_NO_ERROR {
-			probed, hit = t.probe(tuple, &s)
+		if t.hit(tuple) {
+			l := &t.round.last
+			out.LatticeType, out.Payload, out.Invalidate = messages.LatticeType(l.result.Meta), l.result.Value, tuple.AddressCacheSize > 1
+			continue
 		}
-		switch {
-		case hit:
-			out.LatticeType, out.Payload, out.Invalidate = messages.LatticeType(probed.Meta), probed.Value, s.invalidate
-		case s.key != nil && s.code == messages.AnnaError_NO_ERROR: // ours, and not cached
-			t.postpone(request, i, s, probed)
+		s := t.missed(tuple)
+		if s.wanted() {
+			t.postpone(request, i, s)
 			return false
-		default:
-			t.fill(out, &s)
 		}
+		t.fill(out, &s)
 	}
 	t.send(request.ResponseAddress, answer)
 	t.clearAnswer()
 	return true
 }
 
-// probe looks one tuple's key up. The key is in s.key when it is ours and has to be read, or when it is not and the answer
-// names the owners.
-func (t *thread) probe(tuple *messages.KeyTuple, s *slot) (probed dac.Result, hit bool) {
-	if messages.IsMetadataKey(tuple.Key) {
-		t.metadata(tuple, s)
-		return probed, false
-	}
-	r := &t.round
-	key := r.keys.add(tuple.Key)
-	hash := hashring.KeyHash(key)
-	// What is cached as a value is ours, and ours alone: lost ranges have left the cache (DAC-2), and the values of replicated
-	// keys are not answered from it. So a hit need not ask the ring, which would cost as much as the hit.
-	if probed, hit = t.engine.Probe(key, hash); hit {
-		if invariant.Enabled {
-			invariant.Check(t.view.serves(key, hash, t.self, t.number), "DAC-2: key %q is cached by a thread that does not own it", key)
-		}
-		s.invalidate = tuple.AddressCacheSize > 1
-		t.report.hot.add(key, hash, len(probed.Value))
-		r.keys.undo(key)
-		return probed, true
-	}
-	if !t.view.serves(key, hash, t.self, t.number) {
-		s.code, s.key, s.hash = messages.AnnaError_WRONG_THREAD, key, hash
-		return probed, false
-	}
-	s.invalidate = tuple.AddressCacheSize > 0 && int(tuple.AddressCacheSize) != t.view.owners(key, hash, r.owners)
-	t.report.hot.add(key, hash, 0)
-	s.key, s.hash = key, hash
-	return probed, false
+// looked is what was found out last about a tuple of a get.
+type looked struct {
+	done   bool // the key was looked up
+	key    []byte
+	hash   uint64
+	result dac.Result
 }
 
+// hit looks a tuple's key up in the cache and says whether its value is there, in the round's last. This is the hot path.
+func (t *thread) hit(tuple *messages.KeyTuple) bool {
+	r := &t.round
+	l := &r.last
+	l.done = false
+	if tuple.Error != messages.AnnaError_NO_ERROR || messages.IsMetadataKey(tuple.Key) {
+		return false
+	}
+	l.key = r.keys.add(tuple.Key)
+	l.hash = hashring.KeyHash(l.key)
+	var found bool
+	if l.result, found = t.engine.Probe(l.key, l.hash); !found {
+		l.done = true
+		return false
+	}
+	// What is cached as a value is ours, and ours alone: lost ranges have left the cache (DAC-2), and the values of replicated
+	// keys are not answered from it. So a hit need not ask the ring, which would cost as much as the hit.
+	if invariant.Enabled {
+		invariant.Check(t.view.serves(l.key, l.hash, t.self, t.number), "DAC-2: key %q is cached by a thread that does not own it", l.key)
+	}
+	t.report.hot.add(l.key, l.hash, len(l.result.Value))
+	r.keys.undo(l.key)
+	return true
+}
+
+// missed says what is to become of a tuple for which hit said no.
+func (t *thread) missed(tuple *messages.KeyTuple) slot {
+	l := &t.round.last
+	s := slot{op: noOp, code: tuple.Error}
+	switch {
+	case s.code != messages.AnnaError_NO_ERROR:
+	case !l.done:
+		t.metadata(tuple, &s)
+	case !t.view.serves(l.key, l.hash, t.self, t.number):
+		s.code, s.key, s.hash = messages.AnnaError_WRONG_THREAD, l.key, l.hash
+	default:
+		s.key, s.hash = l.key, l.hash
+		s.invalidate = tuple.AddressCacheSize > 0 && int(tuple.AddressCacheSize) != t.view.owners(l.key, l.hash, t.round.owners)
+		t.report.hot.add(l.key, l.hash, 0)
+	}
+	return s
+}
+
+// wanted says whether the tuple's key is ours and has to be read.
+func (s *slot) wanted() bool { return s.key != nil && s.code == messages.AnnaError_NO_ERROR }
+
 // postpone leaves a get request pending from its i-th tuple on, whose slot is s: what the answer has so far is copied.
-func (t *thread) postpone(request *messages.KeyRequest, i int, s slot, probed dac.Result) {
+func (t *thread) postpone(request *messages.KeyRequest, i int, s slot) {
 	r := &t.round
 	p := pending{request: request, first: len(r.slots)}
 	for j, out := range r.answer.Tuples[:i] {
 		r.slots = append(r.slots, t.transfer(request.Tuples[j], out))
 	}
 	t.clearAnswer()
-	s.op = t.engine.AddGet(s.key, s.hash, probed)
+	s.op = t.engine.AddGet(s.key, s.hash, r.last.result)
 	r.slots = append(r.slots, s)
 	for _, tuple := range request.Tuples[i+1:] {
-		s := slot{op: noOp, code: tuple.Error}
-		if s.code == messages.AnnaError_NO_ERROR {
-			switch probed, hit := t.probe(tuple, &s); {
-			case hit:
-				key := r.keys.add(tuple.Key)
-				s.op = t.engine.AddHit(key, hashring.KeyHash(key), probed)
-			case s.key != nil && s.code == messages.AnnaError_NO_ERROR:
-				s.op = t.engine.AddGet(s.key, s.hash, probed)
-			}
+		var s slot
+		if t.hit(tuple) {
+			s = slot{op: t.engine.AddHit(r.last.result), invalidate: tuple.AddressCacheSize > 1}
+		} else if s = t.missed(tuple); s.wanted() {
+			s.op = t.engine.AddGet(s.key, s.hash, r.last.result)
 		}
 		r.slots = append(r.slots, s)
 	}
@@ -249,7 +265,8 @@ func (t *thread) transfer(tuple, out *messages.KeyTuple) slot {
 		s.key = t.round.keys.add(tuple.Key)
 		s.hash = hashring.KeyHash(s.key)
 	case out.Error == messages.AnnaError_NO_ERROR:
-		s.op = t.engine.AddHit(nil, 0, dac.Result{Kind: dac.Value, Meta: uint32(out.LatticeType), Value: out.Payload})
+		// Of metadata, too: the engine keeps a copy.
+		s.op = t.engine.AddHit(dac.Result{Kind: dac.Value, Meta: uint32(out.LatticeType), Value: out.Payload})
 	}
 	return s
 }

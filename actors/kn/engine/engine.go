@@ -101,9 +101,10 @@ func (e *Engine) AddGet(key []byte, hash uint64, probed dac.Result) int {
 }
 
 // AddHit adds a get that Probe has answered, for a request that is answered as a whole later.
-func (e *Engine) AddHit(key []byte, hash uint64, probed dac.Result) int {
-	o, i := e.add(opGet, key, hash)
-	o.counted = true
+func (e *Engine) AddHit(probed dac.Result) int {
+	i := len(e.ops)
+	e.ops = append(e.ops, op{kind: opGet, earlier: none, read: none, counted: true})
+	o := &e.ops[i]
 	o.after = state{known: true, found: true, kind: lattice.Type(probed.Meta), value: e.arena.clone(probed.Value), origin: none}
 	return i
 }

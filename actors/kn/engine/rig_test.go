@@ -185,7 +185,7 @@ func (b batch) get(key string) int {
 	hash := hashring.KeyHash(k)
 	r, hit := b.e.Probe(k, hash)
 	if hit {
-		return b.e.AddHit(k, hash, r)
+		return b.e.AddHit(r)
 	}
 	return b.e.AddGet(k, hash, r)
 }
