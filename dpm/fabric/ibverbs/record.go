@@ -23,7 +23,6 @@ type record struct {
 	rank        fabric.Rank
 	incarnation fabric.Incarnation
 	pool        fabric.PoolID
-	link        link
 }
 
 // link is how packets reach a queue pair.
