@@ -58,6 +58,7 @@ type Cache struct {
 	newest, oldest ref // ends of the recency list, if header is linkedHeader
 	lfu            lfu
 	miss           missCost
+	adaptive       *adaptive // the policy, if it is this one
 	random         uint64
 	in             entry // what the current call hands in; here so that it need not escape
 	stats          counters
@@ -82,6 +83,11 @@ func New(opts Options) (*Cache, error) {
 	case PolicyNone:
 		c.opts.BudgetBytes = 0
 		return c, nil
+	case PolicyAdaptive:
+		c.adaptive = &adaptive{}
+		c.policy = c.adaptive
+		c.header = plainHeader
+		c.fixedBytes = int(reflect.TypeFor[adaptive]().Size())
 	case PolicyPaper:
 		c.policy = paper{}
 	case PolicyStatic:
@@ -91,7 +97,7 @@ func New(opts Options) (*Cache, error) {
 	case PolicyShortcutOnly:
 		c.policy = newStatic(c, 0)
 	}
-	c.fixedBytes = roundUp(int(reflect.TypeFor[Cache]().Size()), osPage)
+	c.fixedBytes = roundUp(c.fixedBytes+int(reflect.TypeFor[Cache]().Size()), osPage)
 	if c.table, err = newTable(opts.BudgetBytes); err != nil {
 		return nil, fmt.Errorf("make the cache's table: %w", err)
 	}
@@ -148,7 +154,10 @@ func (c *Cache) hit(w *[bucketWords]uint64, i int, key []byte) (Result, bool) {
 	if mark&valueBit == 0 {
 		c.stats.shortcutHits++
 		level := mark & levelMask
-		if level < maxLevel && (level < exactLevels || c.chance(levelRise[level])) {
+		if c.adaptive != nil {
+			c.adaptive.epoch.shortcutHit(level)
+		}
+		if level < exactLevels || level < maxLevel && c.draw() <= levelRise[level] {
 			w[i] = mark + 1
 			c.lfu.moved(level, level+1)
 		}
@@ -159,19 +168,25 @@ func (c *Cache) hit(w *[bucketWords]uint64, i int, key []byte) (Result, bool) {
 		return Result{}, false
 	}
 	c.stats.valueHits++
-	k.setHits(k.hits() + 1)
+	if n := k.hits(); c.adaptive == nil {
+		k.setHits(n + 1)
+	} else if n < maxHits {
+		k.setHits(n + hitUnit)
+		c.adaptive.epoch.valueHit(n)
+		c.adaptive.ranks.changed(n, n+hitUnit, len(k))
+	}
 	if c.header == linkedHeader {
 		c.touch(ref(payload), k)
 	}
 	return Result{Kind: Value, Meta: k.meta(), Shortcut: k.shortcut(), Value: k.value(c.header)}, true
 }
 
-// chance is true with probability p/2^32.
-func (c *Cache) chance(p uint32) bool {
+// draw returns 32 random bits.
+func (c *Cache) draw() uint32 {
 	c.random ^= c.random << 13
 	c.random ^= c.random >> 7
 	c.random ^= c.random << 17
-	return uint32(c.random>>32) <= p
+	return uint32(c.random >> 32)
 }
 
 // chunk returns the chunk of a ref.

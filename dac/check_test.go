@@ -14,6 +14,7 @@ func (c *Cache) check() error {
 		return fmt.Errorf("DAC-1: %d bytes used, budget %d", used, budget)
 	}
 	var byLevel [maxLevel + 1]uint32
+	var ranks ranking
 	entries, values, bytes, resident := 0, 0, 0, c.tableResident
 	if c.table.bytes() > c.tableResident {
 		return fmt.Errorf("table of %d bytes, %d resident", c.table.bytes(), c.tableResident)
@@ -44,10 +45,11 @@ func (c *Cache) check() error {
 				continue
 			}
 			values++
-			r := ref(c.table.payload(s))
-			if k := c.chunk(r); k.hash() != hash {
+			k := c.chunk(ref(c.table.payload(s)))
+			if k.hash() != hash {
 				return fmt.Errorf("slot %d with hash %#x leads to a chunk with hash %#x", s, hash, k.hash())
 			}
+			ranks.added(k.hits(), len(k))
 		}
 	}
 	if entries != c.table.entries || values != c.values {
@@ -72,6 +74,9 @@ func (c *Cache) check() error {
 	}
 	if byLevel != c.lfu.byLevel {
 		return fmt.Errorf("shortcuts by level are %v, want %v", c.lfu.byLevel, byLevel)
+	}
+	if a := c.adaptive; a != nil && (ranks.byRank != a.ranks.byRank || ranks.byHits != a.ranks.byHits) {
+		return fmt.Errorf("values by rank are %v and %v, want %v and %v", a.ranks.byRank, a.ranks.byHits, ranks.byRank, ranks.byHits)
 	}
 	return c.checkRecency()
 }

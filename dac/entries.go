@@ -30,7 +30,11 @@ func (c *Cache) putShortcut(hash, shortcut, level uint64) bool {
 // putValue adds a value entry for a key that has neither value nor shortcut.
 // REQUIRES: room for it.
 func (c *Cache) putValue(e *entry, hits uint32) bool {
-	return c.putShortcut(e.hash, e.shortcut, levelOf(hits)) && c.upgrade(e, hits)
+	level := levelOf(hits)
+	if c.adaptive != nil {
+		level = levelOf(hits / hitUnit)
+	}
+	return c.putShortcut(e.hash, e.shortcut, level) && c.upgrade(e, hits)
 }
 
 // upgrade turns the shortcut of e.hash into a value entry for e. If that cannot be done the
@@ -53,6 +57,9 @@ func (c *Cache) upgrade(e *entry, hits uint32) bool {
 	c.lfu.removed(mark & levelMask)
 	c.table.set(s, mark|valueBit, uint64(r))
 	c.values++
+	if c.adaptive != nil {
+		c.adaptive.ranks.added(hits, len(k))
+	}
 	if c.header == linkedHeader {
 		c.link(r, k)
 	}
@@ -64,7 +71,11 @@ func (c *Cache) upgrade(e *entry, hits uint32) bool {
 func (c *Cache) demote(s slotID) {
 	r := ref(c.table.payload(s))
 	k := c.chunk(r)
-	hash, shortcut, level := k.hash(), k.shortcut(), levelOf(k.hits())
+	hits := k.hits()
+	if c.adaptive != nil {
+		hits /= hitUnit
+	}
+	hash, shortcut, level := k.hash(), k.shortcut(), levelOf(hits)
 	if c.locateShortcut(hash) != noSlot {
 		c.removeValue(s)
 		return
@@ -122,6 +133,9 @@ func (c *Cache) freeChunk(r ref) {
 	k := chunk(h.chunk(r.index()))
 	if c.header == linkedHeader {
 		c.unlink(k)
+	}
+	if c.adaptive != nil {
+		c.adaptive.ranks.removed(k.hits(), h.size)
 	}
 	last := makeRef(r.class(), h.chunks-1)
 	if r != last {

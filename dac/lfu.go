@@ -13,10 +13,12 @@ type lfu struct {
 }
 
 const (
-	lfuQueue = 1024
+	lfuQueue = 256
 	// A sweep collects at least one shortcut in this many, so that finding a candidate
 	// costs a look at a few cache lines on average.
 	sweepShare = 128
+	// It ends when it has this many, so that no call takes long.
+	sweepEnough = 64
 )
 
 func (l *lfu) added(hash, level uint64) {
@@ -43,15 +45,6 @@ func (l *lfu) push(hash uint64) {
 	l.size = min(l.size+1, lfuQueue)
 }
 
-func (l *lfu) pop() (uint64, bool) {
-	if l.size == 0 {
-		return 0, false
-	}
-	hash := l.queue[(l.end-l.size)%lfuQueue]
-	l.size--
-	return hash, true
-}
-
 // leastHits returns the hits that the n least used shortcuts have together; false if there
 // are fewer than n.
 func (l *lfu) leastHits(n int) (float64, bool) {
@@ -69,47 +62,72 @@ func (l *lfu) leastHits(n int) (float64, bool) {
 
 // evictLeast removes one of the least used shortcuts and reports whether there was any.
 func (c *Cache) evictLeast() bool {
-	l := &c.lfu
-	if l.total == 0 {
+	s := c.leastUsed()
+	if s == noSlot {
 		return false
 	}
+	c.stats.evictedShortcuts++
+	c.removeShortcut(s)
+	return true
+}
+
+// leastUsed returns one of the least used shortcuts, noSlot if there is none. It is the same
+// one until it is removed or used.
+func (c *Cache) leastUsed() slotID {
+	l := &c.lfu
+	if l.total == 0 {
+		return noSlot
+	}
 	for {
-		hash, ok := l.pop()
-		if !ok {
-			c.sweep()
-			continue
+		for l.size > 0 {
+			s := c.locateShortcut(l.queue[(l.end-l.size)%lfuQueue])
+			if s != noSlot && c.table.mark(s)&levelMask <= l.cut {
+				return s
+			}
+			l.size--
 		}
-		s := c.locateShortcut(hash)
-		if s == noSlot || c.table.mark(s)&levelMask > l.cut {
-			continue
-		}
-		c.stats.evictedShortcuts++
-		c.removeShortcut(s)
-		return true
+		c.sweep()
 	}
 }
 
-// sweep fills the queue with shortcuts of the lowest levels, going once around the table at
-// most. REQUIRES: there is a shortcut.
+// sweep fills the queue with shortcuts of the lowest levels, a part of 1/sweepShare of all at
+// least. REQUIRES: the queue is empty, there is a shortcut.
 func (c *Cache) sweep() {
 	l := &c.lfu
-	enough := max(1, l.total/sweepShare)
 	l.cut = 0
-	for n := 0; n < enough; n += int(l.byLevel[l.cut]) {
+	for n, enough := 0, max(1, l.total/sweepShare); n < enough; n += int(l.byLevel[l.cut]) {
 		l.cut++
 	}
-	for range c.table.buckets {
+	var least uint64
+	leastLevel := uint64(maxLevel + 1)
+	for visits := range c.table.buckets {
 		l.hand++
 		if l.hand >= c.table.buckets {
 			l.hand = 0
 		}
 		for i, mark := range c.table.bucket(l.hand)[:bucketSlots] {
-			if mark != 0 && mark&valueBit == 0 && mark&levelMask <= l.cut {
+			if mark == 0 || mark&valueBit != 0 {
+				continue
+			}
+			if level := mark & levelMask; level < leastLevel {
+				least, leastLevel = c.table.hash(slotOf(l.hand, i)), level
+			}
+			if mark&levelMask <= l.cut {
 				l.push(c.table.hash(slotOf(l.hand, i)))
 			}
 		}
-		if l.size > lfuQueue-bucketSlots {
+		switch {
+		case l.size >= sweepEnough:
+			return
+		case visits >= sweepPatience && l.size > 0:
+			return
+		case visits >= sweepPatience && leastLevel <= maxLevel:
+			l.cut = leastLevel
+			l.push(least)
 			return
 		}
 	}
 }
+
+// forget empties the queue: all levels are about to change.
+func (l *lfu) forget() { l.size, l.cut = 0, 0 }

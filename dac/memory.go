@@ -151,7 +151,7 @@ func (c *Cache) trimTable(n int) int {
 	for c.table.buckets > target {
 		var buf [bucketSlots]homeless
 		for _, e := range c.table.shrink(&buf) {
-			c.forget(e)
+			c.rehome(e)
 		}
 	}
 	freed := c.tableResident - c.table.bytes()
@@ -163,11 +163,24 @@ func (c *Cache) trimTable(n int) int {
 	return freed
 }
 
-// forget drops an entry that has lost its slot already.
-func (c *Cache) forget(e homeless) {
+// rehome finds a slot for an entry that lost its own, evicting the least used shortcut on the
+// way there, or drops it if there are only values.
+func (c *Cache) rehome(e homeless) {
+	state := e.mark & (valueBit | levelMask)
+	if _, ok := c.table.place(e.hash, state, e.payload); ok {
+		return // others were evicted for its like
+	}
+	weakest := c.table.path.weakest
+	if weakest != noSlot && (state&valueBit != 0 || c.table.path.weakestLevel < state) {
+		c.stats.evictedShortcuts++
+		c.removeShortcut(weakest)
+		_, ok := c.table.place(e.hash, state, e.payload)
+		invariant.Check(ok, "no slot for %#x though one was just freed on its path", e.hash)
+		return
+	}
 	c.stats.rejected++
-	if e.mark&valueBit == 0 {
-		c.lfu.removed(e.mark & levelMask)
+	if state&valueBit == 0 {
+		c.lfu.removed(state & levelMask)
 		return
 	}
 	c.values--

@@ -138,6 +138,9 @@ func (m *model) run(steps, keys int) {
 		case m.rng.IntN(5) == 0:
 			m.cache.Reset()
 		}
+		if a := m.cache.adaptive; a != nil && m.rng.IntN(3000) == 0 {
+			a.epoch.age(a, m.rng.Float64())
+		}
 		if used := m.cache.BytesUsed(); used > m.cache.Budget() {
 			m.fail("DAC-1: %d bytes used, budget %d", used, m.cache.Budget())
 		}

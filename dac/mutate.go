@@ -92,6 +92,9 @@ func (c *Cache) DropIf(lost func(hash uint64) bool) int {
 		}
 	}
 	c.stats.dropped += uint64(n)
+	if c.adaptive != nil {
+		c.adaptive.epoch.lost()
+	}
 	return n
 }
 
@@ -109,7 +112,7 @@ func (c *Cache) Reset() {
 func (c *Cache) countHit(s slotID) {
 	mark := c.table.mark(s)
 	level := mark & levelMask
-	if level < maxLevel && c.chance(levelRise[level]) {
+	if level < maxLevel && c.draw() <= levelRise[level] {
 		c.table.words[s] = mark + 1
 		c.lfu.moved(level, level+1)
 	}

@@ -10,6 +10,7 @@ import (
 // Policy names. A static policy is written "static:<share>", share being the part of the
 // budget, 0 to 1, that values may take.
 const (
+	PolicyAdaptive     = "adaptive"
 	PolicyPaper        = "paper"
 	PolicyStatic       = "static"
 	PolicyValueOnly    = "value-only"
@@ -31,7 +32,7 @@ var (
 
 // Options says what a cache may hold. The zero value of a field stands for its default.
 type Options struct {
-	// Policy is one of the Policy names, "static:<share>" for PolicyStatic. Default: paper.
+	// Policy is one of the Policy names, "static:<share>" for PolicyStatic. Default: adaptive.
 	Policy string
 	// BudgetBytes is the most memory the cache takes, everything counted (DAC-1). At least
 	// MinBudgetBytes, at most 1 TiB. Default 64 MiB. Ignored by PolicyNone, which takes none.
@@ -56,7 +57,7 @@ const (
 // EnsureDefaults sets what is zero to its default.
 func (o *Options) EnsureDefaults() {
 	if o.Policy == "" {
-		o.Policy = PolicyPaper
+		o.Policy = PolicyAdaptive
 	}
 	if o.BudgetBytes == 0 {
 		o.BudgetBytes = 64 << 20
@@ -97,7 +98,7 @@ func parsePolicy(name string) (kind string, share float64, err error) {
 			return "", 0, fmt.Errorf("%w: %q: want %s:<share of the budget for values, 0 to 1>", ErrPolicy, name, PolicyStatic)
 		}
 		return kind, share, nil
-	case PolicyPaper, PolicyValueOnly, PolicyShortcutOnly, PolicyNone:
+	case PolicyAdaptive, PolicyPaper, PolicyValueOnly, PolicyShortcutOnly, PolicyNone:
 		if !hasArg {
 			return kind, 0, nil
 		}
@@ -107,5 +108,5 @@ func parsePolicy(name string) (kind string, share float64, err error) {
 
 // Policies returns the names of all policies, with a sample share for the static one.
 func Policies() []string {
-	return []string{PolicyPaper, PolicyStatic + ":0.5", PolicyValueOnly, PolicyShortcutOnly, PolicyNone}
+	return []string{PolicyAdaptive, PolicyPaper, PolicyStatic + ":0.5", PolicyValueOnly, PolicyShortcutOnly, PolicyNone}
 }

@@ -10,6 +10,8 @@ type Stats struct {
 	Dropped                         uint64 // entries that DropIf took
 	Rejected                        uint64 // entries lost because their buckets were full
 	Failures                        uint64 // entries not kept because the system gave no memory
+	PopularityChanges               uint64 // how often policy adaptive noticed one
+	AgeingPasses                    uint64 // how often it cut hit counts down, for this or their size
 
 	Values, Shortcuts int // entries now
 
@@ -28,10 +30,13 @@ type counters struct {
 	dropped, rejected, failures     uint64
 }
 
+// lookups returns how many there were.
+func (s *counters) lookups() uint64 { return s.valueHits + s.shortcutHits + s.misses }
+
 // Stats returns the counters and sizes of this moment.
 func (c *Cache) Stats() Stats {
 	s := &c.stats
-	return Stats{
+	out := Stats{
 		ValueHits: s.valueHits, ShortcutHits: s.shortcutHits, Misses: s.misses,
 		Promotions: s.promotions, Demotions: s.demotions,
 		EvictedValues: s.evictedValues, EvictedShortcuts: s.evictedShortcuts,
@@ -41,6 +46,10 @@ func (c *Cache) Stats() Stats {
 		TableBytes: c.tableResident, ValueBytes: c.resident - c.tableResident, FixedBytes: c.fixedBytes,
 		MissRoundTrips: c.miss.value(),
 	}
+	if c.adaptive != nil {
+		out.PopularityChanges, out.AgeingPasses = c.adaptive.epoch.changes, c.adaptive.epoch.passes
+	}
+	return out
 }
 
 // BytesUsed returns the memory that the cache takes, all counted; it never exceeds Budget.

@@ -116,6 +116,7 @@ type Report struct {
 	BytesReadPerRead   float64 `json:"bytes_read_per_read"` // of values, through the network
 	CachedValues       int     `json:"cached_values"`
 	CachedShortcuts    int     `json:"cached_shortcuts"`
+	PopularityChanges  uint64  `json:"popularity_changes"` // that policy adaptive noticed, warm-up included
 	OptimumRoundTrips  float64 `json:"optimum_round_trips_per_read,omitempty"`
 	OptimumValues      int     `json:"optimum_values,omitempty"`
 	OptimumShortcuts   int     `json:"optimum_shortcuts,omitempty"`
@@ -163,7 +164,7 @@ func length(name string) (uint64, error) {
 		return 0, err
 	}
 	if isLaw {
-		return law.Ops, nil
+		return law.TotalOps(), nil
 	}
 	n := uint64(0)
 	err = each(name, func(*trace.Op) { n++ })
@@ -325,6 +326,7 @@ func (p *player) report() Report {
 		MissRatio: float64(n.misses) / reads, RoundTripsPerRead: n.roundTrips / reads,
 		BytesReadPerRead: float64(n.valueBytes) / reads,
 		CachedValues:     stats.Values, CachedShortcuts: stats.Shortcuts,
+		PopularityChanges: stats.PopularityChanges,
 	}
 	if p.seconds > 0 {
 		rep.OperationsPerSec = float64(n.operations) / p.seconds

@@ -14,7 +14,7 @@ import (
 const Laws = `zipf:THETA, uniform, shift:THETA,PERIOD (popularity reshuffled every PERIOD operations), ` +
 	`scan:THETA,SHARE,LENGTH (that share of the operations walks LENGTH keys in order), ` +
 	`drift:THETA,PERIOD (popularity swings between two orders and back once a PERIOD); ` +
-	`each followed by any of ,keys=200000 ,ops=4000000 ,updates=0 ,values=N or FROM-TO ,seed=1`
+	`each followed by any of ,keys=200000 ,ops=4000000 ,updates=0 ,values=N or FROM-TO ,load=0 (1: write every key once before) ,seed=1`
 
 // Limits of a law's parameters.
 const (
@@ -36,6 +36,17 @@ type Law struct {
 	// logarithm of the length. Both NoSize: the trace does not say.
 	MinValue, MaxValue int
 	Seed               uint64
+	// Load makes the trace begin with one update of each key, in an order of its own, on top
+	// of Ops.
+	Load bool
+}
+
+// TotalOps returns the number of operations, the load phase included.
+func (l *Law) TotalOps() uint64 {
+	if l.Load {
+		return l.Ops + l.Keys
+	}
+	return l.Ops
 }
 
 // Stationary reports whether a key's popularity is the same throughout.
@@ -113,6 +124,8 @@ func (l *Law) setNamed(key, value string) (err error) {
 		l.Ops, err = strconv.ParseUint(value, 10, 64)
 	case "seed":
 		l.Seed, err = strconv.ParseUint(value, 10, 64)
+	case "load":
+		l.Load, err = strconv.ParseBool(value)
 	case "updates":
 		l.Updates, err = strconv.ParseFloat(value, 64)
 	case "values":

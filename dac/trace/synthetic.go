@@ -21,6 +21,7 @@ type synthetic struct {
 	// order maps ranks to keys; other is the second order of drift.
 	order, other *zipf.Permutation
 	done         uint64
+	loaded       uint64 // keys of the load phase written
 	scan, left   uint64 // next key of the scan, and how many it still has
 	key          [KeyBytes]byte
 }
@@ -43,6 +44,11 @@ func (s *synthetic) Close() error { return nil }
 
 // Next implements Source.
 func (s *synthetic) Next(op *Op) error {
+	if s.law.Load && s.loaded < s.law.Keys {
+		s.fill(op, Update, s.other.Of(s.loaded))
+		s.loaded++
+		return nil
+	}
 	if s.done == s.law.Ops {
 		return io.EOF
 	}
@@ -51,14 +57,17 @@ func (s *synthetic) Next(op *Op) error {
 		return err
 	}
 	s.done++
-	op.Kind = Get
+	kind := Get
 	if s.law.Updates > 0 && s.rng.Float64() < s.law.Updates {
-		op.Kind = Update
+		kind = Update
 	}
-	// Big endian with the low bytes scrambled would hide nothing: caches see hashes only.
-	binary.BigEndian.PutUint64(s.key[:], n)
-	op.Key, op.ValueBytes = s.key[:], s.law.ValueBytes(n)
+	s.fill(op, kind, n)
 	return nil
+}
+
+func (s *synthetic) fill(op *Op, kind Kind, n uint64) {
+	binary.BigEndian.PutUint64(s.key[:], n)
+	op.Kind, op.Key, op.ValueBytes = kind, s.key[:], s.law.ValueBytes(n)
 }
 
 // draw chooses the next key.
