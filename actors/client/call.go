@@ -54,6 +54,7 @@ func (c *core) sendAll(now time.Duration, w *owner, t messages.RequestType, up b
 		if up {
 			c.sendSome(now, w, t, losses, rest[:n])
 		} else {
+			c.away(w, losses)
 			c.unsent(now, rest[:n], errUnreachable)
 		}
 		rest = rest[n:]
@@ -126,6 +127,15 @@ func (c *core) unsent(now time.Duration, ops []*op, err error) {
 			c.cache.forget(o.hash)
 		}
 		c.pause(now, o, err)
+	}
+}
+
+// away notes that an owner cannot be reached. When a connection to it was lost since the last time, what is known about all its
+// keys is forgotten: a KN that has left the cluster is gone from its keys too, and each of them would have to lose its patience.
+func (c *core) away(w *owner, losses int64) {
+	if losses > w.losses {
+		w.losses = losses
+		c.cache.forgetOwner(w.address)
 	}
 }
 

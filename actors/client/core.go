@@ -87,6 +87,7 @@ type owner struct {
 	queues  [messages.RequestType_DELETE + 1][]*op // by request type: a request has one
 	queued  int
 	heard   time.Duration // when it answered the last time
+	losses  int64         // of connections, when its keys were last forgotten for one
 }
 
 // maxOwners bounds the KN threads remembered; idle ones are dropped above it.
