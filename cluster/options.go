@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/client"
 	"github.com/dinomo-kv/dinomo/actors/dpmnode"
@@ -82,14 +83,19 @@ func peersOptions(c *conf.Config, ip string) runtime.PeersOptions {
 	return runtime.PeersOptions{Push: runtime.PushOptions{QueueBytes: queue, LocalIP: DialFrom(ip)}, QueueBytes: max(64<<20, 2*queue)}
 }
 
+// controlLinger is how long a node that ends waits for its last messages to leave.
+const controlLinger = 200 * time.Millisecond
+
 // transportOptions returns the options of the control plane of the node at ip.
 func transportOptions(c *conf.Config, ip string) runtime.TCPOptions {
 	return runtime.TCPOptions{
 		Pull: runtime.PullOptions{
 			MaxFrameBytes: messages.MaxMessageBytes, MaxConnections: c.Dinomo.Limits.Connections, HandshakeTimeout: c.Dinomo.Timeouts.Handshake,
 		},
-		Req:   runtime.ReqOptions{LocalIP: DialFrom(ip)},
-		Peers: runtime.PeersOptions{Push: runtime.PushOptions{LocalIP: DialFrom(ip)}},
+		// Messages that nobody takes within it are those for nodes that have ended already.
+		Linger: controlLinger,
+		Req:    runtime.ReqOptions{LocalIP: DialFrom(ip)},
+		Peers:  runtime.PeersOptions{Push: runtime.PushOptions{LocalIP: DialFrom(ip)}},
 	}
 }
 

@@ -311,12 +311,11 @@ func (c *Cluster) Close() error {
 	c.mu.Unlock()
 	var err error
 	if c.provisioner != nil {
-		nodes := c.o.Nodes()
-		for i := len(nodes) - 1; i >= 0; i-- {
-			_ = c.provisioner.Stop(nodes[i].IP) // ErrNoNode: it is over already
-			if nodes[i].Kind != messages.KindBenchmark {
-				c.provisioner.Wait(nodes[i].IP)
-			}
+		// Users first; then who would take the end of KNs for failures; the pool last.
+		for _, kind := range []messages.NodeKind{
+			messages.KindBenchmark, messages.KindMonitor, local.KindManagement, messages.KindRouting, messages.KindDPM,
+		} {
+			c.stopAll(kind)
 		}
 		err = c.provisioner.Close()
 	}
@@ -324,6 +323,20 @@ func (c *Cluster) Close() error {
 		err = errors.Join(err, c.asker.Close())
 	}
 	return err
+}
+
+// stopAll ends the nodes of a kind, together.
+func (c *Cluster) stopAll(kind messages.NodeKind) {
+	var ips []string
+	for _, n := range c.o.Nodes() {
+		if n.Kind == kind {
+			_ = c.provisioner.Stop(n.IP) // ErrNoNode: it is over already
+			ips = append(ips, n.IP)
+		}
+	}
+	for _, ip := range ips {
+		c.provisioner.Wait(ip)
+	}
 }
 
 // Guide says how to talk to the cluster.

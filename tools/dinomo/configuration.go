@@ -36,10 +36,10 @@ func (f *configuration) invocation() cluster.Invocation {
 	return cluster.Invocation{Files: f.files, Set: f.set}
 }
 
-// load puts the configuration together. overrides go before everything else. When it was only to be printed, that is
-// done and done is true.
+// load puts the configuration together. overrides are what other flags stand for; --set goes before them. When it was only to be
+// printed, that is done and done is true.
 func (f *configuration) load(out io.Writer, overrides ...string) (l *conf.Loaded, done bool, err error) {
-	l, err = conf.Load(conf.Sources{Files: f.files, Environment: os.LookupEnv, Set: append(append([]string{}, f.set...), overrides...)})
+	l, err = conf.Load(conf.Sources{Files: f.files, Environment: os.LookupEnv, Set: append(overrides, f.set...)})
 	if err != nil {
 		return nil, false, fmt.Errorf("the configuration is not usable:\n%w", err)
 	}

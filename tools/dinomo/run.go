@@ -73,7 +73,7 @@ func (f *runFlags) run(c *cobra.Command) (err error) {
 		return fmt.Errorf("%s is there already; the run needs a pool of its own: give another --keep directory", l.PoolPath())
 	}
 	f.topology.Network = network
-	f.topology.Invocation = cluster.Invocation{Files: f.files, Set: append(f.set, f.overrides(directory)...)}
+	f.topology.Invocation = cluster.Invocation{Files: f.files, Set: append(f.overrides(directory), f.set...)}
 	progress := newProgress(c.ErrOrStderr())
 	running, err := cluster.Up(c.Context(), cluster.UpOptions{Topology: *f.topology})
 	if err != nil {
