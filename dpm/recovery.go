@@ -442,24 +442,24 @@ func (p *Pool) mergeAll() error {
 func (p *Pool) mergeAtOpen(s *stream, m *merger) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for done := false; !done; {
-		var err error
-		done, err = p.sealAll(s, m, callBudget)
-		if errors.Is(err, ErrNoSpace) {
+	for {
+		done, err := p.sealAll(s, m, callBudget)
+		switch {
+		case errors.Is(err, ErrNoSpace):
 			s.mu.Unlock()
 			progress, reclaimErr := p.reclaimStep()
 			s.mu.Lock()
 			if reclaimErr != nil || !progress {
 				return errors.Join(err, reclaimErr)
 			}
-		} else if err != nil {
+			continue
+		case err != nil || done:
 			return err
 		}
 		if _, err := p.growIndex(); err != nil { // before its chains get long
 			return err
 		}
 	}
-	return nil
 }
 
 // reclaimAtOpen frees what turned out to be dead.
@@ -467,6 +467,9 @@ func (p *Pool) reclaimAtOpen() error {
 	p.compact.Lock()
 	defer p.compact.Unlock()
 	p.tidyStreams()
+	if _, err := p.freeTables(); err != nil { // nobody reads them yet
+		return err
+	}
 	for {
 		if progress, err := p.freeDead(); err != nil || !progress {
 			return err

@@ -12,28 +12,14 @@ import (
 // nodeCall runs one call over the node's own queue pair, which it dials again when that is broken. The
 // reply is handed to use while nobody else can overwrite it.
 func (s *Session) nodeCall(ctx context.Context, r *call.Request, use func(*call.Reply)) error {
-	s.mu.Lock()
-	broken := s.mu.node.qp == nil
-	s.mu.Unlock()
-	if broken {
-		qp, err := s.dial(ctx, NodeThread)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.Op, err)
-		}
-		s.mu.Lock()
-		if s.mu.node.qp != nil || s.mu.closed { // somebody was faster
-			_ = qp.Close()
-		} else {
-			s.mu.node.qp = qp
-		}
-		s.mu.Unlock()
+	s.node.Lock()
+	defer s.node.Unlock()
+	if err := s.dialNode(ctx); err != nil {
+		return fmt.Errorf("%s: %w", r.Op, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	reply, err := s.mu.node.do(r)
-	if err != nil && Broken(err) && s.mu.node.qp != nil {
-		_ = s.mu.node.qp.Close()
-		s.mu.node.qp = nil
+	reply, err := s.node.do(r)
+	if err != nil && Broken(err) {
+		s.dropNode()
 	}
 	if reply != nil {
 		use(reply)

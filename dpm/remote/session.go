@@ -70,10 +70,15 @@ type Session struct {
 	layout      format.Layout
 	lease       time.Duration
 
+	// node is the caller over the node's own queue pair. It is held during a call. Lock order: before mu.
+	node struct {
+		sync.Mutex
+		*caller
+	}
 	mu struct {
 		sync.Mutex
 		session fabric.Session // as of the last dial of any queue pair
-		node    *caller
+		nodeQP  fabric.QP      // of node.caller: for Close, which does not wait for a call
 		closed  bool
 	}
 }
@@ -87,9 +92,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 	}
 	s := &Session{o: o}
 	if err := s.retry(ctx, func() error { return s.open(ctx) }); err != nil {
-		if s.mu.node != nil {
-			_ = s.mu.node.qp.Close()
-		}
+		_ = s.Close()
 		return nil, fmt.Errorf("attach %s to the pool at %s: %w", o.Identity, o.Address, err)
 	}
 	return s, nil
@@ -98,19 +101,45 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 // open is one attempt of Dial. The queue pair outlives an attempt that finds the pool busy: closing it would
 // give up the incarnation that came with it.
 func (s *Session) open(ctx context.Context) error {
-	if s.mu.node == nil {
-		qp, err := s.dial(ctx, NodeThread)
-		if err != nil {
-			return err
-		}
-		s.mu.node = &caller{qp: qp}
+	s.node.Lock()
+	defer s.node.Unlock()
+	if s.node.caller == nil {
+		s.node.caller = &caller{}
 	}
-	err := s.greet(s.mu.node)
+	if err := s.dialNode(ctx); err != nil {
+		return err
+	}
+	err := s.greet(s.node.caller)
 	if err != nil && !errors.Is(err, ErrBusy) {
-		_ = s.mu.node.qp.Close()
-		s.mu.node = nil
+		s.dropNode()
 	}
 	return err
+}
+
+// dialNode makes the node's own queue pair if it has none. REQUIRES: node locked.
+func (s *Session) dialNode(ctx context.Context) error {
+	if s.node.qp != nil {
+		return nil
+	}
+	qp, err := s.dial(ctx, NodeThread)
+	if err != nil {
+		return err
+	}
+	s.node.qp = qp
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.nodeQP = qp; s.mu.closed {
+		return errors.Join(fabric.ErrClosed, qp.Close())
+	}
+	return nil
+}
+
+// dropNode closes the node's own queue pair. REQUIRES: node locked.
+func (s *Session) dropNode() {
+	if s.node.qp != nil {
+		_ = s.node.qp.Close()
+		s.node.qp = nil
+	}
 }
 
 // greet reads the pool's layout and announces the node.
@@ -199,13 +228,11 @@ func (l *Lease) Close() error {
 // Close closes the node's own queue pair. Threads and leases are closed by who made them.
 func (s *Session) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.closed {
+	qp := s.mu.nodeQP
+	s.mu.closed, s.mu.nodeQP = true, nil
+	s.mu.Unlock()
+	if qp == nil {
 		return nil
 	}
-	s.mu.closed = true
-	if s.mu.node.qp == nil {
-		return nil
-	}
-	return s.mu.node.qp.Close()
+	return qp.Close()
 }
