@@ -118,7 +118,10 @@ func (p *Pool) placeEntry(e *format.Entry, size uint64) format.Pointer {
 
 // openCompaction seals the full compaction segment and takes a new one. REQUIRES: compact locked, all
 // copies counted.
-func (p *Pool) openCompaction() error {
+func (p *Pool) openCompaction() error { return p.openCompactionKeeping(0) }
+
+// openCompactionKeeping is openCompaction that leaves keep segments free.
+func (p *Pool) openCompactionKeeping(keep int) error {
 	c := &p.compact
 	if c.open {
 		if err := p.seal(c.segment, c.used); err != nil {
@@ -129,7 +132,7 @@ func (p *Pool) openCompaction() error {
 	}
 	ids, err := p.handOut(format.SegmentHeader{
 		SegmentIdentity: format.SegmentIdentity{State: format.SegmentOpen, Kind: format.SegmentCompaction},
-	}, 1, 0)
+	}, 1, keep)
 	if err != nil {
 		return err
 	}
