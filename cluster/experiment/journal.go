@@ -40,15 +40,23 @@ func readJournal(c *cluster.Cluster) ([]monitor.EventRecord, error) {
 	return events, errors.Join(lines.Err())
 }
 
-// label shortens an event's text to what fits beside a line.
+// label shortens an event's text to what fits beside a line: the decision without its figures, the change without its reason's
+// reason.
 func label(e monitor.EventRecord) string {
-	text, _, _ := strings.Cut(e.Text, ": ")
-	if e.Kind != decisionEvent {
-		text, _, _ = strings.Cut(e.Text, ";")
+	parts := strings.SplitN(e.Text, ": ", 3)
+	text := parts[0]
+	if len(parts) > 1 {
+		switch e.Kind {
+		case "change-commit":
+			epoch, took, _ := strings.Cut(parts[0], " in force after ")
+			text = fmt.Sprintf("%s: %s (%s)", epoch, parts[1], took)
+		case "rank-dead":
+			text = "seen: " + parts[1]
+		}
 	}
-	const most = 70
+	const most = 80
 	if len(text) > most {
-		text = text[:most] + "..."
+		text = strings.ToValidUTF8(text[:most], "") + "..."
 	}
 	return text
 }

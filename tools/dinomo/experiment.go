@@ -18,7 +18,7 @@ func experimentCommand() *cobra.Command {
 		Use: "experiment", Short: "Repeat the paper's experiments on clusters of this machine", GroupID: "cluster", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(profileCommand(), elasticityCommand())
+	c.AddCommand(profileCommand(), elasticityCommand(), failureCommand())
 	return c
 }
 
@@ -183,6 +183,30 @@ grow to the largest, then a low one again until it is the smallest. Prints the p
 	flags.DurationVar(&o.Patience, "patience", 2*time.Minute, "how long to wait for the cluster to grow, and to shrink")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return f.runTimed(c, &o.Options, func() (*experiment.TimedReport, error) { return experiment.Elasticity(c.Context(), o) })
+	}
+	return c
+}
+
+func failureCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "failure", Short: "A KN is killed, another one stopped, under load", Args: cobra.NoArgs,
+		Long: `Puts a load on a cluster and makes KNs fail: known-dead is killed and waited for by the management node; unreachable is stopped
+(SIGSTOP), so that only its lease tells, and continues later. Measures until keys of the failed KN are served again.`,
+		Example: `  dinomo experiment failure --plot failure.png --json failure.json
+  dinomo experiment failure --kinds unreachable --set dinomo.lease.length=500ms --set dinomo.lease.renew-period=100ms`,
+	}
+	o := experiment.FailureOptions{Options: experiment.Options{Keys: 50_000, ValueBytes: 1006}}
+	f := addExperimentFlags(c, &o.Options)
+	flags := c.Flags()
+	flags.IntVar(&o.KNs, "kns", 3, "`number` of KNs")
+	flags.StringSliceVar(&o.Kinds, "kinds", []string{experiment.KnownDead, experiment.Unreachable}, "failures to make, one after the other")
+	flags.IntVar(&o.Outstanding, "outstanding", 32, "`operations` under way at a time, in all")
+	flags.Float64Var(&o.ReadRatio, "read-ratio", 0.5, "share of reads")
+	flags.DurationVar(&o.Before, "before", 3*time.Second, "how long the load goes on before each failure")
+	flags.DurationVar(&o.After, "after", 5*time.Second, "and how long after it")
+	flags.IntVar(&o.Probes, "probes", 64, "`number` of the failed KN's keys that are asked for")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return f.runTimed(c, &o.Options, func() (*experiment.TimedReport, error) { return experiment.Failure(c.Context(), o) })
 	}
 	return c
 }
