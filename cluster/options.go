@@ -186,7 +186,9 @@ func KNOptions(c *conf.Config, env Env) (kn.Options, error) {
 		LocalIP:     DialFrom(c.Server.PrivateIP),
 		VerbTimeout: c.Dinomo.Timeouts.Verb, RenewPeriod: c.Dinomo.Lease.RenewPeriod,
 		ReportPeriod: c.Policy.ServerReportPeriod, KeyReportPeriod: c.Policy.KeyReportPeriod,
-		Logf: env.logf(), Version: env.Version,
+		// Longer than a coordinator works on a change, so that normally the coordinator decides.
+		ResumeTimeout: c.Dinomo.Timeouts.Reconfiguration * 3 / 2,
+		Logf:          env.logf(), Version: env.Version,
 	}, nil
 }
 
