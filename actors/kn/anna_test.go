@@ -18,6 +18,7 @@ import (
 func monitored(t *testing.T, tune func(*Options)) (*rig, *Node, *hashring.Map, *client, *peer) {
 	r := newRig(t, "tcp")
 	boss := r.peer(r.ip(3), messages.MonitorControl)
+	r.peer(r.ip(3), messages.MonitorNotify) // so that Close need not linger for it
 	o := r.nodeOptions(0)
 	o.Monitors = []string{r.ip(3)}
 	if tune != nil {

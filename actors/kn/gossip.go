@@ -10,13 +10,13 @@ type watches map[string][]string
 
 // receiveGossip takes puts that nobody answers: they are served like any other, or dropped and counted where they cannot
 // be; whoever gossips does so again.
-func (t *thread) receiveGossip(frame []byte, serving bool) {
+func (t *thread) receiveGossip(frame []byte) {
 	request, err := t.codec.DecodeGossip(frame)
 	if request == nil {
 		t.report.malformed++
 		return
 	}
-	if err != nil || !serving || !request.Type.IsPut() || len(t.holding.releases) > 0 && t.mustHold(request) {
+	if err != nil || !t.round.serving || !request.Type.IsPut() || len(t.holding.releases) > 0 && t.mustHold(request) {
 		t.report.gossipDropped++
 		messages.ReleaseKeyRequest(request)
 		return

@@ -92,8 +92,11 @@ func (t *thread) release() {
 		if r.done {
 			continue
 		}
-		var done bool
-		if r.through, done = t.engine.Drain(r.through); !done && !planted.Has(planted.OldOwnerNotMerged) {
+		done := planted.Has(planted.OldOwnerNotMerged)
+		if !done {
+			r.through, done = t.engine.Drain(r.through)
+		}
+		if !done {
 			continue
 		}
 		r.done = true

@@ -270,10 +270,9 @@ func TestServedFromCacheAllocatesNothing(t *testing.T) {
 	th.holding.released = make([][]byte, 0, 1)
 	hits := th.engine.Counters().ValueHits
 	allocs := testing.AllocsPerRun(200, func() {
-		th.engine.Begin(n.o.Clock.Now())
-		th.receive(frame, true)
-		th.peers.FlushDirty()
-		th.round.reset()
+		th.begin()
+		th.receive(frame)
+		th.complete()
 	})
 	if raceEnabled {
 		allocs = 0

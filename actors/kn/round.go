@@ -17,6 +17,8 @@ type round struct {
 	batches []*runtime.Batch
 	gossip  [][]byte // frames of puts that nobody answers
 
+	began   time.Time
+	serving bool // the lease held when the round began
 	pending []pending
 	slots   []slot // of all pending requests, one a tuple
 	writes  int
@@ -64,24 +66,54 @@ func (a *keyArena) add(key string) []byte {
 // undo takes the key added last back.
 func (a *keyArena) undo(key []byte) { a.block = a.block[:len(a.block)-len(key)] }
 
-// serve answers everything that has been collected.
-func (t *thread) serve(now time.Time) {
+// serve answers everything that has been collected: as one round, or as several when it is much.
+func (t *thread) serve() {
 	r := &t.round
-	serving := t.lease.heldAt(now) // now was taken after the requests had arrived
-	t.engine.Begin(now)
+	t.begin()
 	for _, b := range r.batches {
 		for _, frame := range b.Frames {
-			t.receive(frame, serving)
+			t.receive(frame)
+			t.split()
 		}
 	}
 	held := t.holding.released
 	t.holding.released = nil
 	for _, frame := range held {
-		t.receive(frame, serving)
+		t.receive(frame)
+		t.split()
 	}
 	for _, frame := range r.gossip {
-		t.receiveGossip(frame, serving)
+		t.receiveGossip(frame)
+		t.split()
 	}
+	t.complete()
+	for i, b := range r.batches {
+		b.Release()
+		r.batches[i] = nil
+	}
+	clear(r.gossip)
+	r.batches, r.gossip = r.batches[:0], r.gossip[:0]
+}
+
+// begin starts a round. Whether the node may serve is asked now, when all its requests have arrived: what is true of
+// a key at this moment is a right answer to them, however long it takes to leave (OWN-1).
+func (t *thread) begin() {
+	t.round.began = t.o.Clock.Now()
+	t.round.serving = t.lease.heldAt(t.round.began)
+	t.engine.Begin(t.round.began)
+}
+
+// split ends the round and starts another when the engine has enough: a round's memory is bounded that way.
+func (t *thread) split() {
+	if t.engine.Full() {
+		t.complete()
+		t.begin()
+	}
+}
+
+// complete runs what is pending and sends the round's answers.
+func (t *thread) complete() {
+	r := &t.round
 	if len(r.pending) > 0 {
 		t.engine.Run()
 		lapsed := r.writes > 0 && !t.lease.heldAt(t.o.Clock.Now())
@@ -90,26 +122,17 @@ func (t *thread) serve(now time.Time) {
 		}
 	}
 	t.peers.FlushDirty()
-	for i, b := range r.batches {
-		b.Release()
-		r.batches[i] = nil
-	}
-	t.report.served(r, now, t.o.Clock.Now())
-	r.reset()
-}
-
-func (r *round) reset() {
+	t.report.served(r, r.began, t.o.Clock.Now())
 	r.last = looked{}
 	clear(r.pending)
 	clear(r.slots)
-	clear(r.gossip)
-	r.batches, r.gossip, r.pending, r.slots = r.batches[:0], r.gossip[:0], r.pending[:0], r.slots[:0]
+	r.pending, r.slots = r.pending[:0], r.slots[:0]
 	r.keys.block = r.keys.block[:0]
 	r.writes, r.reads, r.mutations = 0, 0, 0
 }
 
 // receive takes one request: it is answered, refused, held back, or left pending.
-func (t *thread) receive(frame []byte, serving bool) {
+func (t *thread) receive(frame []byte) {
 	request, err := t.codec.DecodeKeyRequest(frame)
 	if request == nil {
 		t.report.malformed++
@@ -119,7 +142,7 @@ func (t *thread) receive(frame []byte, serving bool) {
 	switch {
 	case err != nil:
 		t.refuse(request, err)
-	case !serving:
+	case !t.round.serving:
 		t.refuseUnleased(request)
 	case len(t.holding.releases) > 0 && t.mustHold(request):
 		if t.holding.keep(frame, t.o) {
@@ -308,7 +331,8 @@ func (t *thread) writeOne(kind messages.RequestType, tuple *messages.KeyTuple, s
 	}
 }
 
-// finish answers a pending request. lapsed: the lease ended while the batch ran, so no write may be acknowledged.
+// finish answers a pending request. lapsed: the lease ended while the round ran, so no write may be acknowledged, nor shown
+// by a get.
 func (t *thread) finish(p *pending, lapsed bool) {
 	r := &t.round
 	defer messages.ReleaseKeyRequest(p.request)
@@ -331,7 +355,7 @@ func (t *thread) finish(p *pending, lapsed bool) {
 			if result.Code == messages.AnnaError_NO_ERROR && get {
 				s.lattice = result.Lattice
 			}
-			if lapsed && !get && s.code == messages.AnnaError_NO_ERROR {
+			if lapsed && (!get || result.Written) && s.code <= messages.AnnaError_KEY_DNE {
 				s.code = messages.AnnaError_TIMEOUT
 			}
 		}

@@ -42,16 +42,17 @@ func BenchmarkServe(b *testing.B) {
 			n.serving.Wait()
 			b.ReportAllocs()
 			b.ResetTimer()
+			th.begin()
 			for i := range b.N {
 				if i%32 == 0 {
-					th.peers.FlushDirty()
-					th.engine.Begin(th.o.Clock.Now())
+					th.complete()
+					th.begin()
 				}
-				th.receive(frames[i%len(frames)], true)
+				th.receive(frames[i%len(frames)])
 			}
+			th.complete()
 			b.StopTimer()
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*each), "ns/tuple")
-			th.round.reset()
 		})
 	}
 }

@@ -56,7 +56,7 @@ func (t *thread) run() {
 		now := t.o.Clock.Now()
 		t.obey(now)
 		if len(t.round.batches) > 0 || len(t.holding.released) > 0 || len(t.round.gossip) > 0 {
-			t.serve(now)
+			t.serve()
 		}
 		t.housekeep(now)
 	}

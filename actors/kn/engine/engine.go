@@ -30,6 +30,7 @@ type Engine struct {
 	arena    arena
 	now      time.Time
 	full     bool // the pool said NO_SPACE in this batch
+	gets     int  // of the batch, those that may have to read
 	largest  int  // of the values read lately, in bytes, decaying
 	counters Counters
 }
@@ -50,7 +51,7 @@ func Open(ctx context.Context, session *remote.Session, number uint16, o Options
 		cache.Close()
 		return nil, fmt.Errorf("thread %d: %w", number, err)
 	}
-	e := &Engine{o: o, cache: cache, touched: make(map[uint64]int)}
+	e := &Engine{o: o, cache: cache, touched: make(map[uint64]int), largest: startLargest}
 	e.link.open(e, thread)
 	return e, nil
 }
@@ -68,7 +69,7 @@ func (e *Engine) Begin(now time.Time) {
 	e.ops, e.reads, e.readers, e.open, e.groups = e.ops[:0], e.reads[:0], e.readers[:0], e.open[:0], e.groups[:0]
 	clear(e.touched)
 	e.arena.reset()
-	e.now, e.full = now, false
+	e.now, e.full, e.gets = now, false, 0
 }
 
 // Probe looks a key up in the cache. hit says that r.Value is the answer to a get now, of the type r.Meta: it is valid until
@@ -96,6 +97,7 @@ func (e *Engine) Probe(key []byte, hash uint64) (r dac.Result, hit bool) {
 func (e *Engine) AddGet(key []byte, hash uint64, probed dac.Result) int {
 	o, i := e.add(opGet, key, hash)
 	o.cached = probed
+	e.gets++
 	e.counters.Reads++
 	return i
 }
@@ -105,6 +107,10 @@ func (e *Engine) AddHit(probed dac.Result) int {
 	i := len(e.ops)
 	e.ops = append(e.ops, op{kind: opGet, earlier: none, read: none, counted: true})
 	o := &e.ops[i]
+	if e.arena.taken > e.o.ReadBytes {
+		o.code = messages.AnnaError_OVERLOADED
+		return i
+	}
 	o.after = state{known: true, found: true, kind: lattice.Type(probed.Meta), value: e.arena.clone(probed.Value), origin: none}
 	return i
 }
@@ -122,6 +128,16 @@ func (e *Engine) AddDelete(key []byte, hash uint64) int {
 	_, i := e.add(opDelete, key, hash)
 	e.counters.Deletes++
 	return i
+}
+
+// maxOps is how many operations a batch should have at most. As many puts fit a commit.
+const maxOps = 4096
+
+// Full says that the batch is as large as it should become: its owner runs it and begins another. One request's
+// operations are always added together, so a batch may become larger by one request; what its values take beyond
+// Options.ReadBytes is refused then.
+func (e *Engine) Full() bool {
+	return e.gets >= e.groupSize() || len(e.ops) >= maxOps || e.arena.taken > e.o.ReadBytes
 }
 
 // Len is the number of operations added since Begin.
@@ -156,9 +172,9 @@ func (e *Engine) Result(i int) Result {
 		return Result{Code: o.code, Lattice: o.lattice}
 	}
 	if !o.after.found {
-		return Result{Code: messages.AnnaError_KEY_DNE}
+		return Result{Code: messages.AnnaError_KEY_DNE, Written: o.after.origin != none}
 	}
-	return Result{Lattice: o.after.kind, Value: o.after.value}
+	return Result{Lattice: o.after.kind, Value: o.after.value, Written: o.after.origin != none}
 }
 
 // Stored returns what a key holds after a put of the batch that succeeded; ok is false after any other operation.

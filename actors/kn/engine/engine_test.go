@@ -394,3 +394,54 @@ func TestHitsAllocateNothing(t *testing.T) {
 		t.Errorf("a miss allocates %v times", n)
 	}
 }
+
+// TestBatchesHoldBoundedValues: a batch that is run when it is full reads everything; one that goes on regardless is refused
+// what would take too much memory.
+func TestBatchesHoldBoundedValues(t *testing.T) {
+	r := newRig(t, "shm", smallPool())
+	for n, cache := range []dac.Options{noCache, {BudgetBytes: 8 << 20}} {
+		e := r.engine(uint16(n), Options{Cache: cache, ReadBytes: 1 << 20})
+		value := strings.Repeat("v", 16<<10)
+		const keys = 200
+		for i := range keys {
+			mustBe(t, e.put1(fmt.Sprint(n, "k", i), value), "ok")
+		}
+		count := func() (ok, refused int) {
+			for i := range e.ops {
+				switch e.show(i) {
+				case "=" + value:
+					ok++
+				case "OVERLOADED":
+					refused++
+				}
+			}
+			return ok, refused
+		}
+		b := e.batch()
+		for i := range keys {
+			b.get(fmt.Sprint(n, "k", i))
+		}
+		e.Run()
+		ok, refused := count()
+		if ok+refused != keys || refused == 0 || ok < 1<<20/len(value) || ok > 3<<20/len(value) {
+			t.Errorf("one batch: %d values of %d bytes and %d refusals", ok, len(value), refused)
+		}
+		total := 0
+		b = e.batch()
+		for i := range keys {
+			b.get(fmt.Sprint(n, "k", i))
+			if e.Full() || i == keys-1 {
+				e.Run()
+				ok, refused := count()
+				total += ok
+				if refused > 0 {
+					t.Errorf("a batch of %d that was run when it was full: %d refusals", len(e.ops), refused)
+				}
+				b = e.batch()
+			}
+		}
+		if total != keys {
+			t.Errorf("%d of %d values in full batches", total, keys)
+		}
+	}
+}

@@ -70,6 +70,8 @@ type Result struct {
 	Code    messages.AnnaError
 	Lattice lattice.Type
 	Value   []byte
+	// Written: what a get shows was written by the same batch.
+	Written bool
 }
 
 // same returns the latest operation before o with the same key, or none.
@@ -102,6 +104,7 @@ func (e *Engine) add(kind opKind, key []byte, hash uint64) (*op, int) {
 // arena hands out copies that live until the next Begin.
 type arena struct {
 	block []byte
+	taken int // bytes cloned since the reset
 }
 
 // arenaKeep is the largest block that is kept from batch to batch.
@@ -111,11 +114,12 @@ func (a *arena) reset() {
 	if cap(a.block) > arenaKeep {
 		a.block = nil
 	}
-	a.block = a.block[:0]
+	a.block, a.taken = a.block[:0], 0
 }
 
 // clone copies b; the copy is not nil.
 func (a *arena) clone(b []byte) []byte {
+	a.taken += len(b)
 	start := len(a.block)
 	if start+len(b) > cap(a.block) { // earlier copies live on in the old block
 		a.block, start = make([]byte, 0, max(64<<10, 2*cap(a.block), len(b))), 0

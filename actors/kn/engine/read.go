@@ -14,6 +14,8 @@ import (
 const (
 	maxGroup = 1024
 	minGroup = 8
+	// startLargest is how large values are taken to be before any was read.
+	startLargest = 256 << 10
 )
 
 // plan decides for each operation what it must know of its key, and where that comes from.
@@ -70,6 +72,7 @@ func (e *Engine) look(i int) {
 func (e *Engine) fetch() {
 	held := 0
 	for first := 0; first < len(e.reads); {
+		e.largest -= e.largest / 16
 		next := min(first+e.groupSize(), len(e.reads))
 		group := e.reads[first:next]
 		switch {
@@ -90,7 +93,6 @@ func (e *Engine) fetch() {
 
 // groupSize is how many reads may share round trips, so that their values stay near ReadBytes: few while values are large.
 func (e *Engine) groupSize() int {
-	e.largest -= e.largest / 64
 	return min(max(e.o.ReadBytes/(e.largest+1), minGroup), maxGroup)
 }
 
