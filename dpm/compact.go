@@ -20,6 +20,7 @@ type compactor struct {
 	open     bool
 	segment  format.SegmentID // where copies go
 	used     uint64
+	start    uint64 // of the copies that are not flushed yet
 	sequence uint64
 	buffer   []byte
 
@@ -35,11 +36,15 @@ func (p *Pool) compactSegment(id format.SegmentID) (info CompactionInfo, err err
 	c := &p.compact
 	s := &p.segments[id]
 	base := p.layout.SegmentOffset(id)
+	defer func() {
+		if err != nil && c.open { // copies that will not be used are durable before those behind them are: no holes
+			p.region.Flush(p.layout.SegmentOffset(c.segment)+c.start, c.used-c.start)
+		}
+	}()
 	var e format.Entry
 	for at := uint64(0); at < s.header.Sealed; {
-		c.mutations, c.sizes = c.mutations[:0], c.sizes[:0]
-		start := c.used
-		for at < s.header.Sealed && (len(c.mutations) == 0 || c.used-start < uint64(p.o.MergeBatchBytes)) {
+		c.mutations, c.sizes, c.start = c.mutations[:0], c.sizes[:0], c.used
+		for at < s.header.Sealed && (len(c.mutations) == 0 || c.used-c.start < uint64(p.o.MergeBatchBytes)) {
 			if !p.entryAt(base+at, s.header.Sealed-at, s.header.Generation, 0, &e) {
 				return info, p.damagedVictim(id, at)
 			}
@@ -48,7 +53,7 @@ func (p *Pool) compactSegment(id format.SegmentID) (info CompactionInfo, err err
 			if live, err := p.directlyLive(&e, from); err != nil {
 				return info, err
 			} else if live {
-				full, err := p.copyEntry(&e, from, size, start)
+				full, err := p.copyEntry(&e, from, size)
 				if err != nil {
 					return info, err
 				}
@@ -58,7 +63,7 @@ func (p *Pool) compactSegment(id format.SegmentID) (info CompactionInfo, err err
 			}
 			at += size
 		}
-		moved, bytes, err := p.moveSlots(id, start)
+		moved, bytes, err := p.moveSlots(id)
 		if err != nil {
 			return info, err
 		}
@@ -80,8 +85,8 @@ func (p *Pool) directlyLive(e *format.Entry, from format.Pointer) (bool, error) 
 }
 
 // copyEntry appends a copy of e to the compaction segment and plans the move of its slot. full says that
-// the segment cannot take it while copies that were made since start are not flushed. REQUIRES: compact locked.
-func (p *Pool) copyEntry(e *format.Entry, from format.Pointer, size, start uint64) (full bool, err error) {
+// the segment cannot take it, and that copies in it have to be flushed and counted first. REQUIRES: compact locked.
+func (p *Pool) copyEntry(e *format.Entry, from format.Pointer, size uint64) (full bool, err error) {
 	c := &p.compact
 	if !c.open || c.used+size > p.layout.SegmentBytes {
 		if len(c.mutations) > 0 {
@@ -139,20 +144,17 @@ func (p *Pool) openCompactionKeeping(keep int) error {
 	if len(ids) == 0 {
 		return fmt.Errorf("segment for compaction: %w", ErrNoSpace)
 	}
-	c.open, c.segment, c.used = true, ids[0], 0
+	c.open, c.segment, c.used, c.start = true, ids[0], 0, 0
 	return nil
 }
 
 // moveSlots publishes the planned moves and counts them. REQUIRES: compact locked.
-func (p *Pool) moveSlots(from format.SegmentID, start uint64) (moved int, bytes uint64, err error) {
+func (p *Pool) moveSlots(from format.SegmentID) (moved int, bytes uint64, err error) {
 	c := &p.compact
 	if len(c.mutations) == 0 {
 		return 0, 0, nil
 	}
-	if start >= c.used || !c.open {
-		start = 0 // the batch began in a new segment
-	}
-	p.region.Flush(p.layout.SegmentOffset(c.segment)+start, c.used-start)
+	p.region.Flush(p.layout.SegmentOffset(c.segment)+c.start, c.used-c.start)
 	if cap(c.results) < len(c.mutations) {
 		c.results = make([]index.Result, max(len(c.mutations), 1024))
 	}

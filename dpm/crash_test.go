@@ -94,6 +94,9 @@ func (w *world) putBatch(at int, groups []int) {
 		x := write{key: groupKey(groups[w.rng.IntN(len(groups))], w.rng.IntN(worldKeys))}
 		x.deleted = w.rng.IntN(4) == 0
 		x.value = value(w.rng.IntN(1e6), w.rng.IntN(40+5000*w.rng.IntN(3)))
+		if w.rng.IntN(40) == 0 { // one that takes most of a segment
+			x.value = value(w.rng.IntN(1e6), 30000+w.rng.IntN(35000))
+		}
 		var err error
 		if x.deleted {
 			_, err = t.Delete([]byte(x.key), 0)
