@@ -41,7 +41,7 @@ func (w *world) faults() {
 	w.lossy = w.rng.IntN(4) > 0
 	for range 12 {
 		k := w.kns[w.rng.IntN(len(w.kns))]
-		switch w.rng.IntN(6) {
+		switch w.rng.IntN(7) {
 		case 0:
 			w.logf("kill %s", k.ip)
 			k.dead = true
@@ -56,7 +56,12 @@ func (w *world) faults() {
 			b := w.coordinators[w.rng.IntN(len(w.coordinators))]
 			w.logf("restart of coordinator %s", b.name)
 			w.restart(b)
-		case 4, 5:
+		case 4:
+			if !k.dead {
+				w.logf("%s is asked to leave", k.ip)
+				w.leave(k)
+			}
+		case 5, 6:
 			w.rebootDead()
 		}
 		w.run(time.Duration(w.rng.IntN(5000)) * time.Millisecond)

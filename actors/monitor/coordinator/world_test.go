@@ -67,6 +67,7 @@ type kn struct {
 	leaseUntil  time.Time
 	pausedUntil time.Time
 	dead        bool
+	leaving     uint64 // the incarnation that was asked to leave
 	unmerged    map[int]int
 	cache       map[int]int
 }
@@ -219,6 +220,23 @@ func (w *world) bossOut(b *boss, out *coordinator.Outbox) {
 	}
 }
 
+// leave asks a KN to go: it says goodbye until a map is without it.
+func (w *world) leave(k *kn) {
+	run := k.incarnation
+	k.leaving = run
+	var say func()
+	say = func() {
+		if k.dead || k.incarnation != run {
+			return
+		}
+		for _, b := range w.coordinators {
+			w.deliver("tcp://"+b.name+":8800", messages.Envelope(k.ip, &messages.NodeBye{Rank: k.rank, PrivateIp: k.ip, Incarnation: run, Reason: "model"}))
+		}
+		w.after(time.Second, say)
+	}
+	say()
+}
+
 // knOut does what a guard wants, the way a node and its threads do.
 func (w *world) knOut(k *kn, out *guard.Outbox) {
 	run := k.incarnation
@@ -246,6 +264,11 @@ func (w *world) knOut(k *kn, out *guard.Outbox) {
 				delete(k.cache, key)
 			}
 		}
+	}
+	if out.Install != nil && k.leaving == run && !k.g.Member(run) {
+		w.logf("%s has left", k.ip)
+		k.dead, w.ranks[k.rank].gone = true, true
+		return
 	}
 	for _, id := range out.Forget {
 		delete(k.held, id)
