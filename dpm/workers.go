@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/dinomo-kv/dinomo/internal/planted"
 )
 
 // gate starts, stops and joins the pool's goroutines.
@@ -84,7 +86,10 @@ func (p *Pool) stopped() bool {
 	}
 }
 
-const pollAtLeast = 100 * time.Microsecond
+const (
+	pollAtLeast = 100 * time.Microsecond
+	lazyPause   = 50 * time.Millisecond
+)
 
 // mergeLoop merges what it finds, any stream that no other worker is at. Open segments fill without
 // anybody telling, so it looks again after a pause that grows while there is nothing.
@@ -92,10 +97,15 @@ func (p *Pool) mergeLoop(number int) {
 	defer p.gate.work.Done()
 	var m merger
 	idle := pollAtLeast
+	// Merging owes nobody haste: laziness is no bug, but gives that one the time to show.
+	lazy := planted.Has(planted.OldOwnerNotMerged)
 	for !p.stopped() {
-		if p.mergeRound(number, &m) {
+		if p.mergeRound(number, &m) && !lazy {
 			idle = pollAtLeast
 			continue
+		}
+		if lazy {
+			idle = lazyPause
 		}
 		timer := p.o.Clock.NewTimer(idle)
 		idle = min(2*idle, p.o.private.pollAtMost)
