@@ -3,6 +3,8 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,13 +24,16 @@ type watcher struct {
 
 	mu struct {
 		sync.Mutex
-		current        *hashring.Map
-		epochs         []epoch
-		kns, owners    []timeline.Sample
-		reads          []hotReads
-		readsAt        time.Duration
-		readsBefore    uint64
-		ownersAtBefore int
+		current     *hashring.Map
+		epochs      []epoch
+		kns, owners []timeline.Sample
+		rates       []timeline.Sample // of the followed key's reads, a second each
+		counting    bool              // reads are entered by owners
+		byOwners    map[int]*HotKeyRow
+		seenAt      time.Duration // the last look
+		seen        uint64        // reads until then
+		rateAt      time.Duration
+		rateSeen    uint64
 	}
 	stop context.CancelFunc
 	over chan struct{}
@@ -38,13 +43,6 @@ type watcher struct {
 type epoch struct {
 	at time.Duration
 	m  *hashring.Map
-}
-
-// hotReads is how often the followed key was read in a stretch of time, by how many owners.
-type hotReads struct {
-	from, until time.Duration
-	owners      int
-	reads       uint64
 }
 
 // watchPeriod is how often the map is looked at: it is the resolution of what changed when.
@@ -57,6 +55,7 @@ func watch(ctx context.Context, l *load, c *cluster.Cluster, asker *cluster.Aske
 		return nil, err
 	}
 	w := &watcher{l: l, asker: asker, dpm: a.String(), key: key, over: make(chan struct{})}
+	w.mu.byOwners = make(map[int]*HotKeyRow)
 	if err := w.look(ctx); err != nil {
 		return nil, err
 	}
@@ -113,17 +112,50 @@ func (w *watcher) look(ctx context.Context) error {
 // ownersOf is how many threads serve the followed key.
 func (w *watcher) ownersOf(m *hashring.Map) int { return len(m.OwnersOf([]byte(w.key), nil)) }
 
-// count enters the key's reads since the last look. REQUIRES: w.mu.
+// count enters the key's reads since the last look under the number of its owners. REQUIRES: w.mu.
 func (w *watcher) count(now time.Duration) {
 	owners, total := w.ownersOf(w.mu.current), w.l.hot.Load()
-	if last := len(w.mu.reads) - 1; last < 0 || w.mu.reads[last].owners != owners {
-		w.mu.reads = append(w.mu.reads, hotReads{from: w.mu.readsAt, owners: owners})
+	if w.mu.counting {
+		row := w.mu.byOwners[owners]
+		if row == nil {
+			row = &HotKeyRow{Owners: owners}
+			w.mu.byOwners[owners] = row
+		}
+		row.Seconds += (now - w.mu.seenAt).Seconds()
+		row.Reads += total - w.mu.seen
 	}
-	stretch := &w.mu.reads[len(w.mu.reads)-1]
-	stretch.until = now
-	stretch.reads += total - w.mu.readsBefore
-	w.mu.readsAt, w.mu.readsBefore = now, total
+	w.mu.seenAt, w.mu.seen = now, total
+	if took := now - w.mu.rateAt; took >= time.Second {
+		rate := float64(total-w.mu.rateSeen) / took.Seconds()
+		w.mu.rates = append(w.mu.rates, timeline.Sample{AtSeconds: w.mu.rateAt.Seconds(), Value: rate})
+		w.mu.rateAt, w.mu.rateSeen = now, total
+	}
 }
+
+// countReads switches the counting of the key's reads on or off.
+func (w *watcher) countReads(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.counting = on
+}
+
+// hotKey returns how often the key was read with each number of owners.
+func (w *watcher) hotKey() []HotKeyRow {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var rows []HotKeyRow
+	for _, owners := range slices.Sorted(maps.Keys(w.mu.byOwners)) {
+		row := *w.mu.byOwners[owners]
+		if row.Seconds > 0 {
+			row.ReadsPerSecond = float64(row.Reads) / row.Seconds
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// owners is how many threads serve the followed key.
+func (w *watcher) owners() int { return w.ownersOf(w.ownership()) }
 
 // ownership returns the map in force.
 func (w *watcher) ownership() *hashring.Map {
@@ -151,9 +183,10 @@ func (w *watcher) since(at time.Duration, ok func(*hashring.Map) bool) (time.Dur
 func (w *watcher) lines() []timeline.Line {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	lines := []timeline.Line{{Name: "KNs", Samples: append([]timeline.Sample(nil), w.mu.kns...)}}
+	lines := []timeline.Line{{Name: "KNs", Samples: slices.Clone(w.mu.kns)}}
 	if w.key != "" {
-		lines = append(lines, timeline.Line{Name: "owners of the hot key", Samples: append([]timeline.Sample(nil), w.mu.owners...)})
+		lines = append(lines, timeline.Line{Name: "owners of the hot key", Samples: slices.Clone(w.mu.owners)},
+			timeline.Line{Name: "reads/s of the hot key", Samples: slices.Clone(w.mu.rates)})
 	}
 	return lines
 }

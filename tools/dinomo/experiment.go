@@ -18,7 +18,7 @@ func experimentCommand() *cobra.Command {
 		Use: "experiment", Short: "Repeat the paper's experiments on clusters of this machine", GroupID: "cluster", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(profileCommand(), elasticityCommand(), failureCommand())
+	c.AddCommand(profileCommand(), elasticityCommand(), hotKeyCommand(), failureCommand())
 	return c
 }
 
@@ -42,7 +42,7 @@ func addExperimentFlags(c *cobra.Command, o *experiment.Options) *experimentFlag
 	flags.IntVar(&o.Threads, "threads", 2, "request `threads` of each KN")
 	flags.Uint64Var(&o.Keys, "keys", o.Keys, "`number` of keys")
 	flags.IntVar(&o.ValueBytes, "value", o.ValueBytes, "`bytes` of each value")
-	flags.Float64Var(&f.zipf, "zipf", 0.99, "skew of the keys; 0 is uniform")
+	flags.Float64Var(&f.zipf, "zipf", o.Zipf, "skew of the keys; 0 is uniform")
 	flags.Float64Var(&f.cacheMB, "cache-mb", 0, "cache in `MiB`; 0 is the experiment's own choice")
 	flags.BoolVar(&f.verbose, "verbose", false, "say what happens to each process")
 	return f
@@ -103,7 +103,7 @@ values), none; or any policy that kvs_config.cache-policy takes. The cache is th
 		Example: `  dinomo experiment profile --kns 1,2,4 --json profile.json --plot profile.png
   dinomo experiment profile --keys 20000 --seconds 1 --systems dinomo,static:0.2 --workloads read-only`,
 	}
-	o := experiment.ProfileOptions{Options: experiment.Options{Keys: 200_000, ValueBytes: 1006}}
+	o := experiment.ProfileOptions{Options: experiment.Options{Keys: 200_000, ValueBytes: 1006, Zipf: 0.99}}
 	f := addExperimentFlags(c, &o.Options)
 	flags := c.Flags()
 	flags.IntSliceVar(&o.KNs, "kns", []int{1, 2}, "`numbers` of KNs")
@@ -168,7 +168,7 @@ grow to the largest, then a low one again until it is the smallest. Prints the p
 		Example: `  dinomo experiment elasticity --plot elasticity.png --json elasticity.json
   dinomo experiment elasticity --min-kns 2 --max-kns 6 --high 1024 --decision-period 10s --grace 90s --patience 15m`,
 	}
-	o := experiment.ElasticityOptions{Options: experiment.Options{Keys: 50_000, ValueBytes: 1006}}
+	o := experiment.ElasticityOptions{Options: experiment.Options{Keys: 50_000, ValueBytes: 1006, Zipf: 0.99}}
 	f := addExperimentFlags(c, &o.Options)
 	flags := c.Flags()
 	flags.IntVar(&o.MinKNs, "min-kns", 1, "`number` of KNs at first, and never below")
@@ -195,7 +195,7 @@ func failureCommand() *cobra.Command {
 		Example: `  dinomo experiment failure --plot failure.png --json failure.json
   dinomo experiment failure --kinds unreachable --set dinomo.lease.length=500ms --set dinomo.lease.renew-period=100ms`,
 	}
-	o := experiment.FailureOptions{Options: experiment.Options{Keys: 50_000, ValueBytes: 1006}}
+	o := experiment.FailureOptions{Options: experiment.Options{Keys: 50_000, ValueBytes: 1006, Zipf: 0.99}}
 	f := addExperimentFlags(c, &o.Options)
 	flags := c.Flags()
 	flags.IntVar(&o.KNs, "kns", 3, "`number` of KNs")
@@ -207,6 +207,34 @@ func failureCommand() *cobra.Command {
 	flags.IntVar(&o.Probes, "probes", 64, "`number` of the failed KN's keys that are asked for")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return f.runTimed(c, &o.Options, func() (*experiment.TimedReport, error) { return experiment.Failure(c.Context(), o) })
+	}
+	return c
+}
+
+func hotKeyCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "hotkey", Short: "A key becomes very hot, is replicated while it is written, and taken back", Args: cobra.NoArgs,
+		Long: `Starts a cluster with policy.selective-rep, makes one key very hot until the M-node's policy has given it to all KNs, and cold
+again until it has one owner. Prints how often the key was read with each number of owners.`,
+		Example: `  dinomo experiment hotkey --plot hotkey.png --json hotkey.json
+  dinomo experiment hotkey --kns 4 --hot-share 0.9 --read-ratio 0.99`,
+	}
+	o := experiment.HotKeyOptions{Options: experiment.Options{Keys: 50_000, ValueBytes: 1006}}
+	f := addExperimentFlags(c, &o.Options)
+	flags := c.Flags()
+	flags.IntVar(&o.KNs, "kns", 3, "`number` of KNs")
+	flags.IntVar(&o.Low, "low", 1, "`operations` under way while no key is hot")
+	flags.IntVar(&o.High, "high", 512, "`operations` under way while one is")
+	flags.Float64Var(&o.HotShare, "hot-share", 0.8, "share of the operations that are on the hot key")
+	flags.Float64Var(&o.ReadRatio, "read-ratio", 0.95, "share of reads")
+	flags.DurationVar(&o.SLO, "slo", 600*time.Microsecond, "mean `latency` that is promised")
+	flags.DurationVar(&o.DecisionPeriod, "decision-period", 2*time.Second, "how often the M-node decides")
+	flags.DurationVar(&o.GracePeriod, "grace", 4*time.Second, "no decision for so long after a change")
+	flags.DurationVar(&o.Quiet, "quiet", 5*time.Second, "how long nothing happens at first and in the end")
+	flags.DurationVar(&o.Steady, "steady", 10*time.Second, "how long the key stays hot once it is on all KNs")
+	flags.DurationVar(&o.Patience, "patience", 90*time.Second, "how long to wait for the policy")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return f.runTimed(c, &o.Options, func() (*experiment.TimedReport, error) { return experiment.HotKey(c.Context(), o) })
 	}
 	return c
 }
