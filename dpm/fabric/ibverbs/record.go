@@ -11,7 +11,7 @@ import (
 )
 
 // A record is what the two ends tell each other before there is a queue pair between them: in rdma_cm's private
-// data (the first recordBytes) or over the set-up socket (with the link). Little-endian:
+// data, or over the set-up socket with the link behind it. Little-endian:
 //
 //	0   "DNMR"        8   rank:u32          32  qpn:u32      44  gid:16
 //	4   version:u16   12  incarnation:u32   36  psn:u32      60  mtu:u8

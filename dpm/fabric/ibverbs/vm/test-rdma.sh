@@ -1,9 +1,10 @@
 #!/bin/bash
-# test-rdma.sh [one|pair|pmem|cluster]: runs the RDMA tests where there is no RDMA hardware: Debian's kernel in QEMU makes a
+# test-rdma.sh [one|pair|pmem|cluster|pmem-cluster]: runs the RDMA tests where there is no RDMA hardware: Debian's kernel in QEMU makes a
 # card of software (rxe) with the real libibverbs and librdmacm on top. Ends with the tests' exit code.
 #   one   all tests of dpm/fabric/ibverbs in one guest, the card looped back
 #   pair  the tests that need two machines, in two guests on one wire
 #   pmem  durability on an emulated NVDIMM, with a hard reset in between
+#   pmem-cluster  the same with a whole cluster, its pool on the NVDIMM, fabric ibverbs
 #   cluster  a whole cluster with fabric ibverbs in one guest: load, run, a KN and the DPM killed
 # Environment: RDMA_CACHE (default ~/.cache/dinomo-rdma), KREL, SMP, MEM, TIMEOUT, TESTARGS (e.g. "-test.run=Model -test.v").
 set -euo pipefail
@@ -32,52 +33,72 @@ fi
 overlay=$(mktemp -d "${TMPDIR:-/tmp}/rdma-overlay.XXXXXX")
 state=$(mktemp -d "${TMPDIR:-/tmp}/rdma-state.XXXXXX")
 trap 'rm -rf "$overlay" "$state"' EXIT
-(cd "$here/.." && "$here/build.sh" "$cache" "$overlay/ibverbs.test" .)
-"$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/ibverbs.test"
-case $mode in
-pair) run="-test.run='^TestPair' -test.v" ;;
-pmem) run="-test.run='^TestPersistentMemory|^TestFileCannotBeRegistered' -test.v" ;;
-*) run= ;;
-esac
-cat > "$overlay/run.sh" <<END
+
+# tests puts the compiled tests into the guest.
+tests() {
+  local run=
+  (cd "$here/.." && "$here/build.sh" "$cache" "$overlay/ibverbs.test" .)
+  "$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/ibverbs.test"
+  case $mode in
+  pair) run="-test.run='^TestPair' -test.v" ;;
+  pmem) run="-test.run='^TestPersistentMemory|^TestFileCannotBeRegistered' -test.v" ;;
+  *) run= ;;
+  esac
+  cat > "$overlay/run.sh" <<END
 #!/bin/sh
 export RDMA_REQUIRED=1 RDMA_MODE=$mode
 if [ $mode = pmem ]; then . /pmem.sh; fi
 cd /tmp
 exec /ibverbs.test -test.timeout $((${TIMEOUT:-170} - 15))s $run ${TESTARGS:-}
 END
-chmod +x "$overlay/run.sh"
+  chmod +x "$overlay/run.sh"
+}
 
-# pmem boots twice with the same NVDIMMs. The first boot ends with a reset in the middle of work.
-pmem() {
+# twice boots twice with the same NVDIMMs. The first boot ends with a reset in the middle of work, and has said before what
+# was acknowledged (ACKED=...).
+twice() {
   cp "$here/pmem.sh" "$overlay/"
-  local devices="-nic none" i log=$state/log
+  local devices="-nic none" i acked
   for i in 0 1; do
-    truncate -s 256M "$state/nvdimm$i"
-    devices+=" -object memory-backend-file,id=m$i,share=on,mem-path=$state/nvdimm$i,size=256M,align=2M -device nvdimm,id=n$i,memdev=m$i"
+    truncate -s 512M "$state/nvdimm$i"
+    devices+=" -object memory-backend-file,id=m$i,share=on,mem-path=$state/nvdimm$i,size=512M,align=2M -device nvdimm,id=n$i,memdev=m$i"
   done
-  export MACHINE=pc,nvdimm=on MAXMEM=,slots=4,maxmem=4G DEVICES=$devices
-  APPEND="pmem=1 stage=1" "$here/run-vm.sh" "$cache" "$overlay" 2>&1 | tee "$log" || true
-  local acked
-  acked=$(sed -n 's/^ACKED=//p' "$log")
+  export MACHINE=pc,nvdimm=on MAXMEM=,slots=4,maxmem=8G DEVICES=$devices
+  APPEND="pmem=1 stage=1" "$here/run-vm.sh" "$cache" "$overlay" 2>&1 | tee "$state/log" || true
+  acked=$(sed -n 's/.*ACKED=\([a-z0-9,]*\).*/\1/p' "$state/log")
   [ -n "$acked" ] || { echo "test-rdma.sh: the first boot did not get as far as the reset" >&2; exit 1; }
   echo "test-rdma.sh: reset; booting again"
   APPEND="pmem=1 stage=2 acked=$acked" "$here/run-vm.sh" "$cache" "$overlay"
 }
 
-# cluster needs the program instead of the tests.
-cluster() {
+# program puts the program into the guest instead of the tests.
+program() {
   cp "$here/cluster.sh" "$overlay/run.sh"
-  rm "$overlay/ibverbs.test"
   (cd "$here/../../../.." && "$here/build.sh" "$cache" "$overlay/dinomo" ./tools/dinomo)
   "$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/dinomo"
-  MEM=${MEM:-4096} TIMEOUT=${TIMEOUT:-300} "$here/run-vm.sh" "$cache" "$overlay"
+  export MEM=${MEM:-4096} TIMEOUT=${TIMEOUT:-300}
 }
 
 case $mode in
-one) "$here/run-vm.sh" "$cache" "$overlay" ;;
-pair) "$here/run-pair.sh" "$cache" "$overlay" ;;
-pmem) pmem ;;
-cluster) cluster ;;
-*) echo "usage: test-rdma.sh [one|pair|pmem|cluster]" >&2; exit 2 ;;
+one)
+  tests
+  "$here/run-vm.sh" "$cache" "$overlay"
+  ;;
+pair)
+  tests
+  "$here/run-pair.sh" "$cache" "$overlay"
+  ;;
+pmem)
+  tests
+  twice
+  ;;
+cluster)
+  program
+  "$here/run-vm.sh" "$cache" "$overlay"
+  ;;
+pmem-cluster)
+  program
+  twice
+  ;;
+*) echo "usage: test-rdma.sh [one|pair|pmem|cluster|pmem-cluster]" >&2; exit 2 ;;
 esac
