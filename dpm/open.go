@@ -47,7 +47,7 @@ func (p *Pool) open() error {
 		if err := p.format(); err != nil {
 			return err
 		}
-		if p.file != nil && p.o.Durability != pmem.Volatile {
+		if p.file != nil && p.o.Durability != pmem.Volatile && !p.file.Device() {
 			if err := p.file.Rename(p.o.Path); err != nil {
 				return err
 			}
@@ -80,7 +80,8 @@ func (p *Pool) mapRegion() (fresh bool, err error) {
 	switch {
 	case err == nil:
 		p.region = p.file
-		return false, nil
+		// A device is there before there is a pool on it: whoever gives it to Dinomo makes its first word 0.
+		return p.file.Device() && p.region.Load64(0) == 0, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		p.file = nil
 		return false, err
@@ -107,7 +108,11 @@ func (p *Pool) mapRegion() (fresh bool, err error) {
 func (p *Pool) newBytes() (uint64, error) {
 	shape := &p.o.Shape
 	if shape.Segments == 0 {
-		shape.Segments = format.SegmentsFor(*shape, p.o.Bytes)
+		bytes := p.o.Bytes
+		if p.region != nil {
+			bytes = min(bytes, p.region.Bytes()) // a device has the size that it has
+		}
+		shape.Segments = format.SegmentsFor(*shape, bytes)
 		if shape.Segments == 0 {
 			return 0, fmt.Errorf("%d bytes do not hold a pool with segments of %d bytes; make it larger", p.o.Bytes, shape.SegmentBytes)
 		}
@@ -134,6 +139,13 @@ func (p *Pool) format() error {
 	}
 	if p.region.Bytes() < s.Layout.TotalBytes {
 		return fmt.Errorf("%d bytes of memory for a pool of %d", p.region.Bytes(), s.Layout.TotalBytes)
+	}
+	if p.file != nil && p.file.Device() { // unlike a new file it may hold anything
+		zero := make([]byte, format.SuperblockBytes)
+		for at := uint64(0); at < s.Layout.SegmentsOffset; at += uint64(len(zero)) {
+			p.region.Write(at, zero[:min(uint64(len(zero)), s.Layout.SegmentsOffset-at)])
+		}
+		p.region.Flush(0, s.Layout.SegmentsOffset)
 	}
 	p.superblock, p.layout = s, &s.Layout
 	p.segments = make([]segment, s.Layout.Segments)
