@@ -18,7 +18,7 @@ CACHE_MB    ?=
 # Empty: no JSON file.
 REPORT      ?=
 
-.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system bench generate check-generated check test-rdma test-rdma-pair clean
+.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system mutants mutants-crash bench generate check-generated check test-rdma test-rdma-pair clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -67,6 +67,21 @@ SEEDS ?= 800
 crash: ## crash the pool at 25 fences in each of SEEDS random worlds (800: 20,000 crash points)
 	CRASH_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 30m -v -run '^TestCrashAnywhere$$' ./dpm
 	CRASH_POINTS=$(SEEDS) $(GO) test -count=1 -timeout 30m -run Crash ./dpm/index ./dpm/pmem
+
+# The 2-minute form: a minute on each fabric. `make system SYSTEM_SECONDS=300 SYSTEM_OPERATIONS=1000000` is the long one; SYSTEM_SEED=N replays.
+SYSTEM_SECONDS    ?= 60
+SYSTEM_OPERATIONS ?= 0
+SYSTEM_SEED       ?= 0
+SYSTEM_FABRICS    ?= tcp shm
+system: build ## break real clusters at random and check what clients saw: no violation (SYSTEM_SECONDS, SYSTEM_OPERATIONS, SYSTEM_SEED)
+	@tools/install-deps.sh nftables
+	@set -e; for fabric in $(SYSTEM_FABRICS); do \
+	  $(BIN) check --fabric $$fabric --seconds $(SYSTEM_SECONDS) --operations $(SYSTEM_OPERATIONS) --seed $(SYSTEM_SEED); done
+
+mutants: ## plant bugs in the protocol, one at a time: the checker of histories must find each
+	@tools/install-deps.sh nftables
+	$(GO) build -tags planted -ldflags '$(LDFLAGS)' -o $(BIN)-planted ./tools/dinomo
+	cluster/nemesis/mutants.sh $(BIN)-planted
 
 mutants-crash: ## take every flush and fence of the pool away, one at a time: the crash tests must notice
 	CRASH_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v -run '^TestCrashTestsBite$$' ./dpm

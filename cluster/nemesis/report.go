@@ -74,7 +74,7 @@ func (r *run) report() (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return report, os.WriteFile(filepath.Join(r.o.Directory, "report.json"), append(text, '\n'), 0o644)
+	return report, os.WriteFile(filepath.Join(r.o.Directory, ReportFile), append(text, '\n'), 0o644)
 }
 
 // Verdict is what the checker found in a history.

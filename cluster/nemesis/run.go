@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,8 +17,12 @@ import (
 	"github.com/dinomo-kv/dinomo/internal/random"
 )
 
-// HistoryFile is the history's name in Options.Directory.
-const HistoryFile = "history.jsonl"
+// Names of files in Options.Directory: the history, the report, and what happened when.
+const (
+	HistoryFile = "history.jsonl"
+	ReportFile  = "report.json"
+	LogFile     = "nemesis.log"
+)
 
 // clientNodes is how many clients there are, each with an IP of its own; the workers share them.
 const clientNodes = 4
@@ -43,6 +48,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := makeEmpty(o.Directory); err != nil {
 		return nil, err
 	}
+	logf, closeLog, err := logTo(filepath.Join(o.Directory, LogFile), o.Logf)
+	if err != nil {
+		return nil, err
+	}
+	defer closeLog()
+	o.Logf = logf
 	if Isolated() {
 		if err := raiseLoopback(); err != nil {
 			return nil, err
@@ -53,7 +64,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, cutErr
 	}
 	r := &run{o: o}
-	var err error
 	if r.schedule, err = newSchedule(&r.o, random.New(o.Seed), cut != nil); err != nil {
 		return nil, err
 	}
@@ -66,6 +76,19 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, fmt.Errorf("%w (seed %d; logs and history are in %s)", err, o.Seed, o.Directory)
 	}
 	return r.report()
+}
+
+// logTo makes a Logf that writes to a file, too.
+func logTo(path string, logf func(string, ...any)) (both func(string, ...any), closeLog func() error, err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	lines := log.New(f, "", log.Ldate|log.Ltime|log.Lmicroseconds)
+	return func(format string, args ...any) {
+		lines.Printf(format, args...)
+		logf(format, args...)
+	}, f.Close, nil
 }
 
 // makeEmpty makes a directory, or finds that it is empty.

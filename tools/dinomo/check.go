@@ -12,6 +12,7 @@ import (
 	"github.com/dinomo-kv/dinomo/actors/client/history"
 	"github.com/dinomo-kv/dinomo/cluster"
 	"github.com/dinomo-kv/dinomo/cluster/nemesis"
+	"github.com/dinomo-kv/dinomo/internal/random"
 )
 
 // checkFlags are those of `dinomo check`.
@@ -21,6 +22,7 @@ type checkFlags struct {
 	network string
 	history string
 	keep    string
+	verbose bool
 }
 
 func checkCommand() *cobra.Command {
@@ -52,8 +54,9 @@ The run takes place in a network namespace of its own, where links are cut by nf
 	flags.StringSliceVar(&o.Faults, "faults", nil, "kinds of fault, of: "+fmt.Sprint(nemesis.Names()))
 	flags.DurationVar(&o.CheckTime, "check-time", time.Minute, "bound on the checking of one key")
 	flags.StringArrayVar(&o.Set, "set", nil, "one configuration value, as `section.key=value`")
-	flags.StringVar(&f.network, "network", "127.0.10.0/24", "256 loopback `addresses`, one for each node")
+	flags.StringVar(&f.network, "network", cluster.DefaultNetwork, "256 loopback `addresses`, one for each node")
 	flags.StringVar(&f.keep, "keep", "", "`directory` for history, logs and pool; by default they are kept only when something was wrong")
+	flags.BoolVar(&f.verbose, "verbose", false, "print what happens; it always goes to nemesis.log in the directory, too")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if f.history != "" {
 			return f.checkFile(c)
@@ -105,8 +108,15 @@ func (f *checkFlags) run(c *cobra.Command) error {
 			return err
 		}
 	}
+	if o.Seed == 0 {
+		o.Seed = random.FreshSeed()
+	}
+	fmt.Fprintf(c.OutOrStdout(), "dinomo check --seed %d --fabric %s --seconds %v, in %s\n", o.Seed, o.Fabric, f.seconds, o.Directory)
 	progress := newProgress(c.ErrOrStderr())
-	o.Progress, o.Logf = progress.update, logger(c.ErrOrStderr())
+	o.Progress = progress.update
+	if f.verbose {
+		o.Logf = logger(c.ErrOrStderr())
+	}
 	report, err := nemesis.Run(c.Context(), *o)
 	progress.end()
 	if err != nil {
