@@ -292,13 +292,7 @@ func (p *Pool) lookStream(key streamKey, logs []format.SegmentID) error {
 	if first == len(logs) {
 		return nil
 	}
-	var e format.Entry
-	if h := &p.segments[logs[first]].header; h.Merged > 0 {
-		if _, e = p.walkLog(logs[first], 0, h.Merged); e.Key == nil {
-			return fmt.Errorf("segment %d: its merged log cannot be read: %w", logs[first], format.ErrDamaged)
-		}
-		s.mu.next = e.Sequence + 1
-	}
+	s.mu.next = p.findNext(logs[first:])
 	var damaged error
 	unmerged := uint64(0)
 	for _, id := range logs[first:] {
@@ -328,6 +322,38 @@ func (p *Pool) lookStream(key streamKey, logs []format.SegmentID) error {
 		damaged = nil
 	}
 	return damaged
+}
+
+// findNext returns which sequence number the first entry that is not merged has, of a log whose first segment is not
+// complete; 0 when that entry itself decides, or there is none. What is merged may be damaged: that is for those who
+// read it, and no reason to lose what comes after it.
+func (p *Pool) findNext(logs []format.SegmentID) (sequence uint64) {
+	seg := &p.segments[logs[0]]
+	base, merged := p.layout.SegmentOffset(logs[0]), seg.header.Merged
+	if merged == 0 {
+		return 0
+	}
+	var e format.Entry
+	end, last := p.walkLog(logs[0], 0, merged)
+	for at := end; end < merged && at < merged; at += format.WordBytes {
+		if p.entryAt(base+at, merged-at, seg.header.Generation, 0, &e) {
+			end, last = p.walkLog(logs[0], at, merged)
+			at = end
+		}
+	}
+	if end == merged {
+		return last.Sequence + 1
+	}
+	// The last merged entry is damaged: the log goes on where an entry is.
+	if p.entryAt(base+merged, p.layout.SegmentBytes-merged, seg.header.Generation, 0, &e) {
+		return e.Sequence
+	}
+	for _, id := range logs[1:] {
+		if p.entryAt(p.layout.SegmentOffset(id), p.layout.SegmentBytes, p.segments[id].header.Generation, 0, &e) {
+			return e.Sequence
+		}
+	}
+	return 0
 }
 
 // holdLast holds the segments in which the thread's last batch may lie, until it has attached, and those whose replicated

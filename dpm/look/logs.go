@@ -102,14 +102,7 @@ func (p *Pool) Entries(s *Segment, from, limit, next uint64, visit func(e *Place
 // Tail calls visit with the entries of a log that are not merged, in log order: those that recovery would merge. The pool
 // must be held. It fails with a Damage where recovery would refuse the pool.
 func (p *Pool) Tail(l *Log, visit func(e *Placed)) error {
-	next := uint64(0)
-	if first := &l.Segments[0]; first.Merged > 0 {
-		end, expect := p.Entries(first, 0, first.Merged, 0, nil)
-		if end != first.Merged {
-			return Damage{p.layout.SegmentOffset(first.ID) + end, "log", fmt.Sprintf("%v: merged entry is not sound", l)}
-		}
-		next = expect
-	}
+	next := p.findNext(l)
 	for i := range l.Segments {
 		s := &l.Segments[i]
 		limit := p.limit(&s.SegmentHeader)
@@ -126,6 +119,40 @@ func (p *Pool) Tail(l *Log, visit func(e *Placed)) error {
 		next = expect
 	}
 	return nil
+}
+
+// findNext returns which sequence number the log's first entry that is not merged has; 0 when that entry decides. It
+// does what recovery does, also when what is merged is damaged.
+func (p *Pool) findNext(l *Log) uint64 {
+	first := &l.Segments[0]
+	if first.Merged == 0 {
+		return 0
+	}
+	end, expect := p.Entries(first, 0, first.Merged, 0, nil)
+	for at := end; end < first.Merged && at < first.Merged; at += format.WordBytes {
+		if resumed, next := p.Entries(first, at, first.Merged, 0, nil); resumed > at {
+			at, end, expect = resumed-format.WordBytes, resumed, next
+		}
+	}
+	if end == first.Merged {
+		return expect
+	}
+	for i := range l.Segments { // the last merged entry is damaged: the log goes on where an entry is
+		s := &l.Segments[i]
+		from := uint64(0)
+		if i == 0 {
+			from = s.Merged
+		}
+		sequence := uint64(0)
+		p.Entries(s, from, p.layout.SegmentBytes, 0, func(e *Placed) bool {
+			sequence = e.Sequence
+			return false
+		})
+		if sequence != 0 {
+			return sequence
+		}
+	}
+	return 0
 }
 
 // Mark is a place in a log that its merging will reach.
