@@ -165,6 +165,9 @@ func (c *Client) begin(ctx context.Context, g *group, in *Operation, started *[]
 		if err == nil {
 			err = c.tryBegin(g, in, started)
 		}
+		if err == nil {
+			return // its outcome is the callback's from here on: it may be there already
+		}
 		if !errors.Is(err, ErrTooManyOutstanding) {
 			g.out[in.Tag].Err = err
 			return
