@@ -30,6 +30,9 @@ type threadID struct {
 type threadSeen struct {
 	base, last *messages.KnStatistics
 	at         time.Time
+	// anna: it has sent Anna's statistics only, from since on; last adds them up.
+	anna  bool
+	since time.Time
 }
 
 // userSeen is a user thread's last feedback.
@@ -54,11 +57,44 @@ func (c *collector) statistics(now time.Time, s *messages.KnStatistics) {
 	case seen == nil:
 		seen = &threadSeen{}
 		c.threads[id] = seen
+	case seen.anna:
+		*seen = threadSeen{}
 	case s.GetIncarnation() < seen.last.GetIncarnation(),
 		s.GetIncarnation() == seen.last.GetIncarnation() && s.GetUptimeSeconds() < seen.last.GetUptimeSeconds():
 		return
 	}
 	seen.last, seen.at = s, now
+}
+
+// maxLatencyMicros is a mean latency that no thread has: what is above, or is no number, is not believed.
+const maxLatencyMicros = 1e9
+
+// annaStatistics takes what a thread did in one period, in Anna's form. A thread that also sends ours is left to that: it says more.
+func (c *collector) annaStatistics(now time.Time, key messages.MetadataKey, s *messages.ServerThreadStatistics) {
+	id := threadID{key.PrivateIP, key.Thread}
+	seen := c.threads[id]
+	switch {
+	case seen == nil && len(c.threads) >= c.limit:
+		c.tooMany++
+		return
+	case seen == nil:
+		seen = &threadSeen{anna: true, since: now, last: &messages.KnStatistics{PublicIp: key.PublicIP, PrivateIp: key.PrivateIP, Thread: key.Thread}}
+		c.threads[id] = seen
+	case !seen.anna:
+		return
+	}
+	k := messages.Clone(seen.last) // the report before may be the base of a period
+	k.UptimeSeconds = now.Sub(seen.since).Seconds()
+	k.Reads += uint64(s.GetAccessCount()) // Anna does not say which were writes
+	k.ValueHits += s.GetValueCacheHitCount()
+	k.ShortcutHits += s.GetShortcutCacheHitCount()
+	k.UnmergedHits += s.GetLocalLogHitCount()
+	k.Misses += s.GetCacheMissCount()
+	if micros := s.GetKvsAvgLatency(); micros > 0 && micros < maxLatencyMicros {
+		k.ReadLatencySumNanoseconds += uint64(micros * 1000 * float64(s.GetAccessCount()))
+	}
+	k.Occupancy, k.StorageConsumption, k.CacheBytesUsed = s.GetOccupancy(), s.GetStorageConsumption(), s.GetValueCacheSize()
+	seen.last, seen.at = k, now
 }
 
 // feedback takes a user thread's report.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/monitor/coordinator"
@@ -34,6 +35,7 @@ type monitor struct {
 	events      []EventRecord // since the last summary
 	policy      policyState
 	scratch     coordinator.Outbox
+	codec       *messages.Codec
 
 	counters struct{ malformed, ignored, notices, feedback, statistics, summaries uint64 }
 }
@@ -44,8 +46,12 @@ func newMonitor(o *Options) (*monitor, error) {
 	if err != nil {
 		return nil, err
 	}
+	codec, err := messages.NewCodec(messages.Limits{})
+	if err != nil {
+		return nil, err
+	}
 	return &monitor{
-		o: o, coordinator: c, collector: newCollector(o.MaxReporters, o.ReporterMemory), routes: map[string]time.Time{},
+		o: o, coordinator: c, codec: codec, collector: newCollector(o.MaxReporters, o.ReporterMemory), routes: map[string]time.Time{},
 		noticed: map[string]messages.Notice{},
 	}, nil
 }
@@ -79,11 +85,35 @@ func (m *monitor) frame(now time.Time, in runtime.Message, out *runtime.Outbox) 
 		m.counters.feedback++
 		m.collector.feedback(now, &f)
 	case socketStatistics:
-		// Anna's form of what KNs also say, better, on the control socket.
-		m.counters.statistics++
+		m.annaStatistics(now, in.Frame)
 	default:
 		m.counters.ignored++ // answers to questions for metadata keys, which this node never asks
 	}
+}
+
+// annaStatistics takes a KN's statistics in Anna's form: a put of metadata keys. Of these only the kind stats is of use here.
+func (m *monitor) annaStatistics(now time.Time, frame []byte) {
+	put, err := m.codec.DecodeGossip(frame)
+	if err != nil {
+		m.counters.malformed++
+		messages.ReleaseKeyRequest(put)
+		return
+	}
+	m.counters.statistics++
+	for _, tuple := range put.Tuples {
+		key, err := messages.ParseMetadataKey(tuple.Key)
+		if err != nil || key.Kind != messages.MetadataStats || key.Tier != messages.Tier_MEMORY {
+			continue
+		}
+		key.PublicIP, key.PrivateIP = strings.Clone(key.PublicIP), strings.Clone(key.PrivateIP) // they alias the frame
+		var s messages.ServerThreadStatistics
+		if _, err := messages.ParseMetadataPayload(tuple.Payload, &s); err != nil {
+			m.counters.malformed++
+			continue
+		}
+		m.collector.annaStatistics(now, key, &s)
+	}
+	messages.ReleaseKeyRequest(put)
 }
 
 func (m *monitor) tick(now time.Time, out *runtime.Outbox) {

@@ -272,6 +272,8 @@ func (s *story) run(d *datadriven.TestData) string {
 		s.feedback(d)
 	case "statistics":
 		s.statistics(d)
+	case "anna-statistics":
+		s.annaStatistics(d)
 	case "map":
 		m, err := ownership.Decode(s.record, s.version, nil)
 		if err != nil {
@@ -354,6 +356,28 @@ func (s *story) statistics(d *datadriven.TestData) {
 		k.Rank, k.Incarnation = kn.rank, kn.incarnation
 	}
 	s.send(userIP, s.address(monitorIP, messages.MonitorControl), k)
+}
+
+// annaStatistics sends a KN thread's statistics as Anna's nodes do.
+func (s *story) annaStatistics(d *datadriven.TestData) {
+	key := messages.MetadataKey{Kind: messages.MetadataStats, Tier: messages.Tier_MEMORY}
+	d.ScanArgs(s.t, "ip", &key.PrivateIP)
+	key.PublicIP = key.PrivateIP
+	var accesses, hits uint64
+	d.ScanArgs(s.t, "accesses", &accesses)
+	d.ScanArgs(s.t, "hits", &hits)
+	payload, err := messages.MetadataPayload(1, &messages.ServerThreadStatistics{
+		Occupancy: 0.25, AccessCount: uint32(accesses), ValueCacheHitCount: hits, CacheMissCount: accesses - hits, KvsAvgLatency: 12})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	frame := messages.AppendKeyRequest(nil, &messages.KeyRequest{Type: messages.RequestType_PUT, Tuples: []*messages.KeyTuple{
+		{Key: key.String(), LatticeType: messages.LatticeType_LWW, Payload: payload},
+		{Key: "ANNA_METADATA|nonsense", LatticeType: messages.LatticeType_LWW, Payload: payload},
+	}})
+	if err := s.net.Node(userIP).Send(s.address(monitorIP, messages.MonitorStatistics), frame); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func TestStories(t *testing.T) {
