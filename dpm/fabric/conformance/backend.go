@@ -27,8 +27,11 @@ type Backend struct {
 	Single bool
 }
 
-// poolBytes is the size of the suite's pools: room for the longest batch, and an odd end.
-const poolBytes = 64<<20 + 4096
+// Sizes of the suite's pools: room for the longest verb, and for the longest batches; both with an odd end.
+const (
+	poolBytes     = fabric.MaxVerbBytes + 4096
+	longPoolBytes = 2*fabric.MaxBatchBytes + 4096
+)
 
 // Run runs the suite.
 func Run(t *testing.T, b Backend) {
@@ -95,6 +98,11 @@ type fixture struct {
 // start makes a pool and a listener that end with the test, or takes the remote one.
 func start(t testing.TB, b *Backend, change ...func(*fabric.ListenOptions)) *fixture {
 	t.Helper()
+	return startOn(t, b, poolBytes, change...)
+}
+
+func startOn(t testing.TB, b *Backend, bytes uint64, change ...func(*fabric.ListenOptions)) *fixture {
+	t.Helper()
 	if b.Remote != "" {
 		f := &fixture{t: t, backend: b}
 		if _, err := f.dial().Call([]byte{callReset}, nil); err != nil {
@@ -102,7 +110,7 @@ func start(t testing.TB, b *Backend, change ...func(*fabric.ListenOptions)) *fix
 		}
 		return f
 	}
-	memory, err := pmem.NewVolatile(poolBytes)
+	memory, err := pmem.NewVolatile(bytes)
 	if err != nil {
 		t.Fatal(err)
 	}

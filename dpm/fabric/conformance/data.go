@@ -140,7 +140,7 @@ func testModel(t *testing.T, b *Backend) {
 	f := start(t, b)
 	qp := f.dial()
 	r := random.New(random.Seed(t))
-	m := make(model, poolBytes)
+	m := make(model, qp.Session().PoolBytes)
 	for round := range 1500 / b.Scale {
 		verbs := make([]fabric.Verb, 1+r.IntN(12))
 		for i := range verbs {
@@ -213,7 +213,7 @@ func testOrderWithinBatch(t *testing.T, b *Backend) {
 
 func testAtomics(t *testing.T, b *Backend) {
 	qp := start(t, b).dial()
-	const address = poolBytes - 8
+	address := qp.Session().PoolBytes - 8
 	for _, step := range []struct {
 		kind         fabric.Kind
 		expect, swap uint64
@@ -238,7 +238,7 @@ func testAtomics(t *testing.T, b *Backend) {
 
 // testLongBatches moves as much as the limits allow, both ways at once, which must not deadlock.
 func testLongBatches(t *testing.T, b *Backend) {
-	qp := start(t, b).dial()
+	qp := startOn(t, b, longPoolBytes).dial()
 	r := random.New(random.Seed(t))
 	long := make([]byte, fabric.MaxVerbBytes)
 	for i := 0; i < len(long); i += 8 {

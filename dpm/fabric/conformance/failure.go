@@ -14,18 +14,19 @@ import (
 
 func testRefusedVerbs(t *testing.T, b *Backend) {
 	qp := start(t, b).dial()
+	bytes := qp.Session().PoolBytes
 	eight := make([]byte, 8)
 	for _, test := range []struct {
 		name string
 		verb fabric.Verb
 		want error
 	}{
-		{"read past the end", fabric.Verb{Kind: fabric.Read, Address: poolBytes - 7, Buffer: eight}, fabric.ErrBounds},
-		{"write past the end", fabric.Verb{Kind: fabric.Write, Address: poolBytes, Buffer: eight}, fabric.ErrBounds},
+		{"read past the end", fabric.Verb{Kind: fabric.Read, Address: bytes - 7, Buffer: eight}, fabric.ErrBounds},
+		{"write past the end", fabric.Verb{Kind: fabric.Write, Address: bytes, Buffer: eight}, fabric.ErrBounds},
 		{"address that overflows", fabric.Verb{Kind: fabric.Read, Address: math.MaxUint64 - 3, Buffer: eight}, fabric.ErrBounds},
-		{"atomic past the end", fabric.Verb{Kind: fabric.CAS, Address: poolBytes}, fabric.ErrBounds},
+		{"atomic past the end", fabric.Verb{Kind: fabric.CAS, Address: bytes}, fabric.ErrBounds},
 		{"atomic that overflows", fabric.Verb{Kind: fabric.FetchAdd, Address: math.MaxUint64 - 7}, fabric.ErrBounds},
-		{"flush past the end", fabric.Verb{Kind: fabric.Flush, Address: 8, Length: poolBytes}, fabric.ErrBounds},
+		{"flush past the end", fabric.Verb{Kind: fabric.Flush, Address: 8, Length: bytes}, fabric.ErrBounds},
 		{"flush that overflows", fabric.Verb{Kind: fabric.Flush, Address: 8, Length: math.MaxUint64}, fabric.ErrBounds},
 		{"misaligned CAS", fabric.Verb{Kind: fabric.CAS, Address: 4}, fabric.ErrMisaligned},
 		{"misaligned FETCH_ADD", fabric.Verb{Kind: fabric.FetchAdd, Address: 1}, fabric.ErrMisaligned},
@@ -73,7 +74,7 @@ func testRefusedVerbs(t *testing.T, b *Backend) {
 		if err := qp.Post(nil); err != nil || qp.Counters() != before {
 			t.Errorf("an empty batch: %v", err)
 		}
-		must(t, qp, fabric.Verb{Kind: fabric.Read, Address: poolBytes}, fabric.Verb{Kind: fabric.Write, Address: poolBytes}, fabric.Verb{Kind: fabric.Flush, Address: poolBytes})
+		must(t, qp, fabric.Verb{Kind: fabric.Read, Address: bytes}, fabric.Verb{Kind: fabric.Write, Address: bytes}, fabric.Verb{Kind: fabric.Flush, Address: bytes})
 	})
 }
 

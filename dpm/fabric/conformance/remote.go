@@ -13,15 +13,15 @@ import (
 
 // Serve runs a listener for suites elsewhere (Backend.Remote) until one of them calls Stop. listening is told the address.
 func Serve(b Backend, listening func(address string)) error {
-	memory, err := pmem.NewVolatile(poolBytes)
+	memory, err := pmem.NewVolatile(longPoolBytes)
 	if err != nil {
 		return err
 	}
 	s := newService()
 	zero := make([]byte, 1<<20)
 	s.reset = func() {
-		for at := uint64(0); at < poolBytes; at += uint64(len(zero)) {
-			memory.Write(at, zero[:min(uint64(len(zero)), poolBytes-at)])
+		for at := uint64(0); at < longPoolBytes; at += uint64(len(zero)) {
+			memory.Write(at, zero[:min(uint64(len(zero)), longPoolBytes-at)])
 		}
 	}
 	l, err := b.Listen(newTestRegion(memory), s, fabric.ListenOptions{Address: b.Address, Path: memory.Path()})
