@@ -17,6 +17,7 @@ var processFaults = []fault{
 	// The KNs die with their management node: nobody is left but the pool.
 	{name: "kill-manage", weight: 1, make: kill(manageOf)},
 	{name: "pause-manage", weight: 1, make: pause(manageOf)},
+	{name: "kill-all", weight: 1, make: killAll},
 }
 
 // killKN kills a KN, or all of them, without a word. The management node sees it and starts it again.
@@ -38,6 +39,18 @@ func killKN(ctx context.Context, w *world, d draw) (string, func(context.Context
 		return "", nil, err
 	}
 	return p.ip, nil, signal(p, syscall.SIGKILL)
+}
+
+// killAll kills every process at once, as a power failure would for memory that keeps its contents.
+func killAll(_ context.Context, w *world, _ draw) (string, func(context.Context) error, error) {
+	for _, n := range w.cluster.Topology().Nodes() {
+		if p, err := w.started(n.IP); err == nil {
+			if err := signal(p, syscall.SIGKILL); err != nil {
+				return "", nil, err
+			}
+		}
+	}
+	return "everything", nil, nil
 }
 
 // pauseKN stops a KN and lets it go on later, when somebody else may serve its keys.

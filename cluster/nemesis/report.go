@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,12 +13,13 @@ import (
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/client/history"
+	"github.com/dinomo-kv/dinomo/dpm/inspect"
 )
 
 // Report is what a run found.
 type Report struct {
 	Seed     uint64        `json:"seed"`
-	Fabric   string        `json:"fabric"`
+	Shape    string        `json:"shape"`
 	Duration time.Duration `json:"duration_ns"` // from the first operation to the last
 	// Faults counts what was made, by kind; Missed what could not be, as there was nobody to hit.
 	Faults map[string]int `json:"faults"`
@@ -30,6 +32,8 @@ type Report struct {
 	Explained []string `json:"explained,omitempty"`
 	// Unserved lists keys that were not served in time after all faults had ended.
 	Unserved []string `json:"unserved,omitempty"`
+	// Damage lists what is wrong with the pool that the run left, as inspect.Verify sees it.
+	Damage []string `json:"damage,omitempty"`
 	// Silences are the times in which nothing at all succeeded, the longest first; Waits the longest times in which one
 	// key was not served though clients tried.
 	Silences []Gap `json:"silences,omitempty"`
@@ -40,13 +44,13 @@ type Report struct {
 
 // Passed says whether the run found nothing wrong.
 func (r *Report) Passed() bool {
-	return r.History.Verdict == history.Linearizable && len(r.Unserved) == 0
+	return r.History.Verdict == history.Linearizable && len(r.Unserved)+len(r.Damage) == 0
 }
 
 // report has the history checked.
-func (r *run) report() (*Report, error) {
+func (r *run) report(ctx context.Context) (*Report, error) {
 	report := &Report{
-		Seed: r.o.Seed, Fabric: r.o.Fabric, Faults: map[string]int{}, Events: r.log.all, Unserved: r.unserved, directory: r.o.Directory,
+		Seed: r.o.Seed, Shape: r.o.String(), Faults: map[string]int{}, Events: r.log.all, Unserved: r.unserved, directory: r.o.Directory,
 	}
 	var made []Event
 	for _, e := range r.log.all {
@@ -64,6 +68,9 @@ func (r *run) report() (*Report, error) {
 	if len(ops) > 0 {
 		report.Duration = time.Duration(ops[len(ops)-1].Return)
 	}
+	if report.Damage, err = damage(ctx, r.w.cluster.Conf().PoolPath()); err != nil {
+		return nil, err
+	}
 	report.Silences, report.Waits = silences(ops, made), waits(ops, made)
 	v, err := check(ops, r.o.CheckTime, r.o.Directory, r.o.Progress)
 	if err != nil {
@@ -75,6 +82,19 @@ func (r *run) report() (*Report, error) {
 		return nil, err
 	}
 	return report, os.WriteFile(filepath.Join(r.o.Directory, ReportFile), append(text, '\n'), 0o644)
+}
+
+// damage looks through a pool that nobody has open.
+func damage(ctx context.Context, path string) ([]string, error) {
+	v, err := inspect.Verify(ctx, path, inspect.VerifyOptions{MaxProblems: 20})
+	if err != nil {
+		return nil, fmt.Errorf("look through the pool: %w", err)
+	}
+	var found []string
+	for _, p := range v.Problems {
+		found = append(found, fmt.Sprint(p))
+	}
+	return found, nil
 }
 
 // Verdict is what the checker found in a history.
@@ -159,7 +179,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, n := range r.Faults {
 		made += n
 	}
-	fmt.Fprintf(&b, "seed %d, fabric %s: %.1f s, %d faults made, %d not (nobody to hit)\n", r.Seed, r.Fabric, r.Duration.Seconds(), made, r.Missed)
+	fmt.Fprintf(&b, "seed %d: %s\n%.1f s, %d faults made, %d not (nobody to hit)\n", r.Seed, r.Shape, r.Duration.Seconds(), made, r.Missed)
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Fprintf(&b, "  %-18s %4d\n", name, r.Faults[name])
 	}
@@ -168,6 +188,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	writeGaps(&b, "a key was not served", r.Waits)
 	if len(r.Unserved) > 0 {
 		fmt.Fprintf(&b, "NOT SERVED after everything was healed: %d keys: %s\n", len(r.Unserved), strings.Join(r.Unserved[:min(len(r.Unserved), 10)], " "))
+	}
+	for _, d := range r.Damage {
+		fmt.Fprintf(&b, "DAMAGE in the pool: %s\n", d)
 	}
 	if !r.Passed() {
 		fmt.Fprintf(&b, "replay with --seed %d; history, logs and report are in %s\n", r.Seed, r.directory)

@@ -67,7 +67,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if r.schedule, err = newSchedule(&r.o, random.New(o.Seed), cut != nil); err != nil {
 		return nil, err
 	}
-	o.Logf("seed %d", o.Seed)
+	o.Logf("seed %d: %s", o.Seed, &o)
 	if cut == nil {
 		o.Logf("faults left out: cut-*: %v", cutErr)
 	}
@@ -75,7 +75,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := r.play(ctx); err != nil {
 		return nil, fmt.Errorf("%w (seed %d; logs and history are in %s)", err, o.Seed, o.Directory)
 	}
-	return r.report()
+	return r.report(ctx)
 }
 
 // logTo makes a Logf that writes to a file, too.
