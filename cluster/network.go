@@ -15,6 +15,17 @@ import (
 //	.100-.199 KNs  .230-.239 further M-nodes  .240-.254 prompts, runners and other tools
 type Network struct{ base netip.Addr }
 
+// DefaultNetwork is where a local cluster is unless somebody says otherwise.
+const DefaultNetwork = "127.0.10.0/24"
+
+// Defaults are the addresses that a tool at ip needs for a cluster on the network, by configuration key: for conf.Sources.
+func (n Network) Defaults(ip string) map[string]string {
+	return map[string]string{
+		"user.ip": ip, "user.routing": n.Route(0), "user.monitoring": n.Monitor(0), "trigger.benchmark": n.Bench(0),
+		"trigger.management": n.Manage(), "ib_config.storage_node_ips": n.DPM(),
+	}
+}
+
 // Room for nodes of a kind in a Network.
 const (
 	MaxRoutes   = 16

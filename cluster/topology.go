@@ -25,7 +25,7 @@ type Topology struct {
 // EnsureDefaults fills zero fields, except Benches.
 func (t *Topology) EnsureDefaults() {
 	if t.Network == (Network{}) {
-		t.Network, _ = ParseNetwork("127.0.10.0/24")
+		t.Network, _ = ParseNetwork(DefaultNetwork)
 	}
 	t.KNs, t.Routes, t.Monitors = max(t.KNs, 1), max(t.Routes, 1), max(t.Monitors, 1)
 }

@@ -342,14 +342,21 @@ func (c *Cluster) stopAll(kind messages.NodeKind) {
 // Guide says how to talk to the cluster.
 func (c *Cluster) Guide() string {
 	n := c.o.Network
-	environment := fmt.Sprintf("PRIVATE_IP=%s ROUTING_IPS=%q MON_IPS=%q BENCH_IPS=%q MGMT_IPS=%s DPM_IPS=%s",
-		n.Tool(1), strings.Join(c.o.RouteIPs(), " "), strings.Join(c.o.MonitorIPs(), " "), strings.Join(c.o.BenchIPs(), " "), n.Manage(), n.DPM())
+	var flags, benches string
+	if n.String() != DefaultNetwork {
+		flags += " --network " + n.String()
+	}
+	if c.conf.Dinomo.Ports != conf.PortsDinomo {
+		flags += " --set dinomo.ports=" + c.conf.Dinomo.Ports
+	}
+	if c.o.Benches != 1 {
+		benches = " --set trigger.benchmark=" + strings.Join(c.o.BenchIPs(), ",")
+	}
 	return fmt.Sprintf(`%d KNs (%s to %s), pool at %s, routing node %s, M-node %s, management %s
 data and logs: %s
 
-  %s dinomo cli        read and write keys
-  %s dinomo trigger    send benchmark commands
-  %s dinomo inspect    look at the cluster
-`, c.o.KNs, n.KN(0), n.KN(c.o.KNs-1), n.DPM(), n.Route(0), n.Monitor(0), n.Manage(), c.conf.Dinomo.DataDirectory,
-		environment, environment, environment)
+  dinomo cli%s        read and write keys
+  dinomo trigger%s    send benchmark commands
+  dinomo inspect%s    look at the cluster
+`, c.o.KNs, n.KN(0), n.KN(c.o.KNs-1), n.DPM(), n.Route(0), n.Monitor(0), n.Manage(), c.conf.Dinomo.DataDirectory, flags, flags+benches, flags)
 }

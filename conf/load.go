@@ -4,7 +4,9 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/dinomo-kv/dinomo/internal/invariant"
@@ -30,6 +32,9 @@ type Sources struct {
 	Environment func(name string) (string, bool)
 	// Set holds assignments "section.key=value" from the command line.
 	Set []string
+	// Defaults takes the place of built-in defaults, by key; DefaultsFrom says where it comes from.
+	Defaults     map[string]string
+	DefaultsFrom string
 }
 
 // Loaded is a configuration that was found to be sound, with where each value came from.
@@ -46,6 +51,14 @@ type Loaded struct {
 // wrong.
 func Load(s Sources) (*Loaded, error) {
 	l := newLoader()
+	for _, path := range slices.Sorted(maps.Keys(s.Defaults)) {
+		at := Origin{Layer: LayerDefault, Source: s.DefaultsFrom}
+		if k, ok := l.byPath[path]; ok {
+			l.setText(k, at, s.Defaults[path])
+		} else {
+			l.unknown(at, path)
+		}
+	}
 	for _, name := range s.Files {
 		l.readFile(name)
 	}
@@ -97,7 +110,7 @@ func newLoader() *loader {
 			}
 		}
 	}
-	l.file(Origin{Layer: LayerDefault, Source: "base.yml"}, baseFile)
+	l.file(Origin{Layer: LayerDefault, Source: baseName}, baseFile)
 	invariant.Check(len(l.problems) == 0, "base.yml: %v", l.problems)
 	for path := range l.byPath {
 		_, set := l.loaded.origins[path]

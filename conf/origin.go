@@ -28,6 +28,9 @@ func (l Layer) String() string {
 	return fmt.Sprintf("Layer(%d)", uint8(l))
 }
 
+// baseName is the source of the built-in defaults.
+const baseName = "base.yml"
+
 // Origin is where a value, or a mistake, is.
 type Origin struct {
 	Layer Layer
@@ -49,6 +52,10 @@ func (o Origin) String() string {
 		return "environment " + o.Source
 	case LayerFlag:
 		return "--set"
+	case LayerDefault:
+		if o.Source != "" && o.Source != baseName {
+			return "default, " + o.Source
+		}
 	}
 	return o.Layer.String()
 }

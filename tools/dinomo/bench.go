@@ -27,12 +27,14 @@ func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "bench", Short: "Run a benchmark node, or a benchmark from this process", GroupID: "role", Args: cobra.NoArgs,
 		Long: "Waits for commands (dinomo trigger sends them) until it is interrupted:\n\n" + command.Help(),
-		Example: `  PRIVATE_IP=127.0.0.20 ROUTING_IPS=127.0.0.4 MON_IPS=127.0.0.3 dinomo bench
+		Example: `  PRIVATE_IP=10.0.0.20 ROUTING_IPS=10.0.0.4 MON_IPS=10.0.0.3 dinomo bench
+  dinomo bench --index 1 --nodes 2
   dinomo bench --index 1 --nodes 2 --config cluster.yml`,
 	}
-	f := configFlags(c)
+	f := userFlags(c)
 	index := c.Flags().Int("index", 0, "this node's `number` among the benchmark nodes")
 	nodes := c.Flags().Int("nodes", 1, "`number` of benchmark nodes")
+	f.address = func(n cluster.Network) string { return n.Bench(min(max(*index, 0), cluster.MaxBenches-1)) }
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		l, done, err := f.load(c.OutOrStdout())
 		if err != nil || done {
@@ -52,9 +54,9 @@ func benchCommand() *cobra.Command {
 func ycsbCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "ycsb WORKLOAD", Short: "Run YCSB's core workload A to F from this process", Args: cobra.ExactArgs(1),
-		Example: `  ROUTING_IPS=127.0.10.4 PRIVATE_IP=127.0.10.241 dinomo bench ycsb A --load --keys 100000 --duration 10s`,
+		Example: `  dinomo bench ycsb A --load --keys 100000 --duration 10s`,
 	}
-	f := configFlags(c)
+	f := userFlags(c)
 	var y bench.YCSBOptions
 	flags := c.Flags()
 	flags.Uint64Var(&y.Keys, "keys", 100_000, "`number` of keys")
@@ -86,7 +88,7 @@ func benchReplayCommand() *cobra.Command {
 		Example: `  dinomo bench replay commands.txt --save before.json
   dinomo bench replay commands.txt --against before.json`,
 	}
-	f := configFlags(c)
+	f := userFlags(c)
 	var p bench.ReplayOptions
 	flags := c.Flags()
 	flags.StringVar(&p.Save, "save", "", "`file` for the recording")

@@ -56,7 +56,7 @@ The run takes place in a network namespace of its own, where links are cut by nf
 	flags.StringSliceVar(&o.Faults, "faults", nil, "kinds of fault, of: "+fmt.Sprint(nemesis.Names()))
 	flags.DurationVar(&o.CheckTime, "check-time", time.Minute, "bound on the checking of one key")
 	flags.StringArrayVar(&o.Set, "set", nil, "one configuration value, as `section.key=value`")
-	flags.StringVar(&f.network, "network", "127.0.10.0/24", "256 loopback `addresses`, one for each node")
+	flags.StringVar(&f.network, "network", cluster.DefaultNetwork, "256 loopback `addresses`, one for each node")
 	flags.StringVar(&f.keep, "keep", "", "`directory` for history, logs and pool; by default they are kept only when something was wrong")
 	flags.BoolVar(&f.verbose, "verbose", false, "print what happens; it always goes to nemesis.log in the directory, too")
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -18,6 +18,11 @@ type configuration struct {
 	files, set  []string
 	print       bool
 	printFormat string
+
+	// Of tools and others that use a cluster without being a part of it: see userFlags.
+	user    bool
+	network string
+	address func(cluster.Network) string
 }
 
 // configFlags adds the flags to a command.
@@ -31,6 +36,16 @@ func configFlags(c *cobra.Command) *configuration {
 	return f
 }
 
+// userFlags are configFlags for a command that uses a cluster: what the configuration and the environment do not say about
+// addresses follows from --network, as for a cluster that "dinomo up" started. Any number of them may be at one address: they
+// listen at free ports.
+func userFlags(c *cobra.Command) *configuration {
+	f := configFlags(c)
+	f.user, f.address = true, func(n cluster.Network) string { return n.Tool(1) }
+	c.Flags().StringVar(&f.network, "network", cluster.DefaultNetwork, "`addresses` of the local cluster, for what is not configured")
+	return f
+}
+
 // invocation is what is passed on to processes that this one starts.
 func (f *configuration) invocation() cluster.Invocation {
 	return cluster.Invocation{Files: f.files, Set: f.set}
@@ -39,7 +54,15 @@ func (f *configuration) invocation() cluster.Invocation {
 // load puts the configuration together. overrides are what other flags stand for; --set goes before them. When it was only to be
 // printed, that is done and done is true.
 func (f *configuration) load(out io.Writer, overrides ...string) (l *conf.Loaded, done bool, err error) {
-	l, err = conf.Load(conf.Sources{Files: f.files, Environment: os.LookupEnv, Set: append(overrides, f.set...)})
+	sources := conf.Sources{Files: f.files, Environment: os.LookupEnv, Set: append(overrides, f.set...)}
+	if f.user {
+		n, err := cluster.ParseNetwork(f.network)
+		if err != nil {
+			return nil, false, usageError{err}
+		}
+		sources.Defaults, sources.DefaultsFrom = n.Defaults(f.address(n)), "--network "+n.String()
+	}
+	l, err = conf.Load(sources)
 	if err != nil {
 		return nil, false, fmt.Errorf("the configuration is not usable:\n%w", err)
 	}

@@ -34,7 +34,7 @@ type experimentFlags struct {
 func addExperimentFlags(c *cobra.Command, o *experiment.Options) *experimentFlags {
 	f := &experimentFlags{configuration: configFlags(c)}
 	flags := c.Flags()
-	flags.StringVar(&f.network, "network", defaultNetwork, "256 loopback `addresses`, one for each node")
+	flags.StringVar(&f.network, "network", cluster.DefaultNetwork, "256 loopback `addresses`, one for each node")
 	flags.StringVar(&f.keep, "keep", "", "`directory` to keep pools and logs in; by default they are removed")
 	flags.StringVar(&f.json, "json", "", "`file` for the report as JSON")
 	flags.StringVar(&f.plot, "plot", "", "`file` for the picture, .png or .svg")

@@ -25,10 +25,11 @@ func inspectCommand() *cobra.Command {
 		Use: "inspect", Short: "Look at a running cluster, or into a pool file", GroupID: "tool", Args: cobra.NoArgs,
 		Long: `Asks the DPM for the ownership map and its own figures, and each KN for its statistics since it started. The subcommands
 read the pool's file itself, whether a DPM runs or not, and change nothing.`,
-		Example: `  DPM_IPS=127.0.10.2 PRIVATE_IP=127.0.10.241 dinomo inspect
+		Example: `  dinomo inspect
+  DPM_IPS=10.0.0.2 PRIVATE_IP=10.0.0.241 dinomo inspect
   dinomo inspect --pool --config cluster.yml`,
 	}
-	f := configFlags(c)
+	f := userFlags(c)
 	pool := c.Flags().Bool("pool", false, "print all of the pool's figures, too")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		l, done, err := f.load(c.OutOrStdout())
@@ -67,7 +68,7 @@ func inspectCluster(ctx context.Context, out io.Writer, c *conf.Config, pool boo
 	}
 	state, err := asker.Pool(ctx, dpm.String())
 	if err != nil {
-		return fmt.Errorf("the DPM: %w (set DPM_IPS to where it is)", err)
+		return fmt.Errorf("the DPM: %w (does a cluster run? give its --network, or set DPM_IPS to where the DPM is)", err)
 	}
 	i.pool(state, pool)
 	return i.members(ctx, dpm.String())

@@ -26,10 +26,12 @@ func triggerCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "trigger [COMMAND...]", Short: "Send commands to the benchmark nodes", GroupID: "tool",
 		Long: "Carries out the commands given, or those typed or piped in, one a line:\n\n" + command.Help(),
-		Example: `  BENCH_IPS=127.0.10.20 MGMT_IPS=127.0.10.1 PRIVATE_IP=127.0.10.241 dinomo trigger LOAD:10000:64:2:1 RUN:0.95:10000:64:1:5:0.99:32
+		Example: `  dinomo trigger LOAD:10000:64:2:1 RUN:0.95:10000:64:1:5:0.99:32
+  dinomo trigger --network 127.0.20.0/24 FAIL:1
+  BENCH_IPS=10.0.0.20 MGMT_IPS=10.0.0.1 PRIVATE_IP=10.0.0.241 dinomo trigger LOAD:10000:64:2:1
   dinomo trigger --config cluster.yml < commands.txt`,
 	}
-	f := configFlags(c)
+	f := userFlags(c)
 	noWait := c.Flags().Bool("no-wait", false, "send, and do not wait for reports: for nodes of other systems")
 	asJSON := c.Flags().Bool("json", false, "print each result as a line of JSON")
 	record := c.Flags().String("record", "", "`file` that gets every command that was carried out")
@@ -67,10 +69,12 @@ func cliCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "cli [COMMAND...]", Short: "Read and write keys", GroupID: "tool",
 		Long: "Carries out the command given, or those typed or piped in, one a line:\n\n" + cli.Help(),
-		Example: `  ROUTING_IPS=127.0.10.4 PRIVATE_IP=127.0.10.241 dinomo cli PUT a 1
+		Example: `  dinomo cli PUT a 1
+  dinomo cli --network 127.0.20.0/24 GET a
+  ROUTING_IPS=10.0.0.4 PRIVATE_IP=10.0.0.241 dinomo cli PUT a 1
   dinomo cli --config cluster.yml < script.txt`,
 	}
-	f := configFlags(c)
+	f := userFlags(c)
 	timeout := c.Flags().Duration("timeout", 0, "of one command (default 10s)")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		l, done, err := f.load(c.OutOrStdout())

@@ -8,14 +8,11 @@ import (
 	"github.com/dinomo-kv/dinomo/cluster"
 )
 
-// defaultNetwork is where a local cluster is unless somebody says otherwise.
-const defaultNetwork = "127.0.10.0/24"
-
 // topologyFlags adds the flags that say which cluster to start.
 func topologyFlags(c *cobra.Command) (t *cluster.Topology, network *string) {
 	t = &cluster.Topology{}
 	flags := c.Flags()
-	network = flags.String("network", defaultNetwork, "256 loopback `addresses`, one for each node")
+	network = flags.String("network", cluster.DefaultNetwork, "256 loopback `addresses`, one for each node")
 	flags.IntVar(&t.KNs, "kns", 2, "`number` of KNs")
 	flags.IntVar(&t.Routes, "routes", 1, "`number` of routing nodes")
 	flags.IntVar(&t.Monitors, "monitors", 1, "`number` of M-nodes")

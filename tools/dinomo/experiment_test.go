@@ -1,0 +1,58 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// configured returns the line of --print-config that begins with a key.
+func configured(t *testing.T, key string, args ...string) string {
+	t.Helper()
+	out, err := execute(append(args, "--print-config")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, key+" ") {
+			return strings.Join(strings.Fields(line)[1:], " ")
+		}
+	}
+	t.Fatalf("no %s in %s", key, out)
+	return ""
+}
+
+// TestToolsFindTheLocalCluster: what nobody configured follows from --network, and what somebody did stands.
+func TestToolsFindTheLocalCluster(t *testing.T) {
+	for _, name := range []string{"PRIVATE_IP", "ROUTING_IPS", "MON_IPS", "BENCH_IPS", "MGMT_IPS", "DPM_IPS"} {
+		t.Setenv(name, "")
+	}
+	file := filepath.Join(t.TempDir(), "cluster.yml")
+	if err := os.WriteFile(file, []byte("user:\n  routing: [10.0.0.4]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ args, key, want string }{
+		{"cli", "user.routing", "127.0.10.4 default, --network 127.0.10.0/24"},
+		{"cli", "user.ip", "127.0.10.241 default, --network 127.0.10.0/24"},
+		{"trigger --network 127.0.20.0/24", "trigger.benchmark", "127.0.20.20 default, --network 127.0.20.0/24"},
+		{"trigger", "trigger.management", "127.0.10.1 default, --network 127.0.10.0/24"},
+		{"inspect", "ib_config.storage_node_ips", "127.0.10.2 default, --network 127.0.10.0/24"},
+		{"bench ycsb A", "user.monitoring", "127.0.10.3 default, --network 127.0.10.0/24"},
+		{"bench --index 3", "user.ip", "127.0.10.23 default, --network 127.0.10.0/24"},
+		{"cli --config " + file, "user.routing", "10.0.0.4 " + file + ":2"},
+		{"cli --set user.ip=10.0.0.9", "user.ip", "10.0.0.9 --set"},
+		{"kn", "user.routing", "127.0.0.1 default"}, // a role is where it is told to be
+	} {
+		if got := configured(t, c.key, strings.Fields(c.args)...); got != c.want {
+			t.Errorf("%s: %s is %q, want %q", c.args, c.key, got, c.want)
+		}
+	}
+	t.Setenv("PRIVATE_IP", "10.0.0.7")
+	if got := configured(t, "user.ip", "cli"); got != "10.0.0.7 environment PRIVATE_IP" {
+		t.Errorf("PRIVATE_IP does not go first: %q", got)
+	}
+	if _, err := execute("cli", "--network", "somewhere"); exitStatus(err) != 2 {
+		t.Errorf("a network that is none: %v", err)
+	}
+}
