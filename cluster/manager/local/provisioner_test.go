@@ -20,6 +20,9 @@ import (
 // deadline is how long a test waits for something that must come.
 const deadline = 20 * time.Second
 
+// parentVariable makes this test's binary a parent that is to be killed; its value is a directory.
+const parentVariable = "LOCAL_TEST_PARENT"
+
 // rig is a provisioner of shell scripts: a node's kind is its script.
 type rig struct {
 	t      *testing.T
@@ -29,7 +32,10 @@ type rig struct {
 }
 
 func newRig(t *testing.T, change func(*Options)) *rig {
-	r := &rig{t: t, logs: t.TempDir(), events: make(chan manager.Event, 1000)}
+	r := &rig{t: t, logs: os.Getenv(parentVariable), events: make(chan manager.Event, 1000)}
+	if r.logs == "" { // else it is the test's that will kill this process, which could not remove its own
+		r.logs = t.TempDir()
+	}
 	o := Options{
 		Binary: "/bin/sh", LogDirectory: r.logs, StopTimeout: 500 * time.Millisecond, RestartPauseMin: time.Millisecond, MaxRestarts: 3,
 		Command: func(n manager.Node) ([]string, []string, error) {
@@ -233,12 +239,12 @@ func TestLogIsPutAside(t *testing.T) {
 
 // TestChildrenDieWithTheirParent starts this test's binary as a parent of a process and kills it (CLU-1's core).
 func TestChildrenDieWithTheirParent(t *testing.T) {
-	if os.Getenv("LOCAL_TEST_PARENT") != "" {
+	if os.Getenv(parentVariable) != "" {
 		parent(t)
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=TestChildrenDieWithTheirParent$", "-test.v")
-	cmd.Env = append(os.Environ(), "LOCAL_TEST_PARENT="+t.TempDir())
+	cmd.Env = append(os.Environ(), parentVariable+"="+t.TempDir())
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +277,7 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 
 // parent starts a child, says so, and waits to be killed.
 func parent(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.LogDirectory = os.Getenv("LOCAL_TEST_PARENT") })
+	r := newRig(t, nil)
 	r.start("10.0.0.1", "exec sleep 1000")
 	fmt.Printf("\nchild %d\n", r.await(manager.Running).PID)
 	time.Sleep(time.Minute)
