@@ -31,7 +31,7 @@ func (c *Config) CachePolicy() string {
 	case !c.Policy.Caching:
 		return CacheNone
 	case c.Policy.AdaptiveCaching:
-		return CachePaper
+		return CacheAdaptive
 	}
 	return "static:" + strconv.FormatFloat(c.Policy.WeightOrValueRatio, 'g', -1, 64)
 }
