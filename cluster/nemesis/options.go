@@ -143,7 +143,7 @@ func (o *Options) Validate() error {
 	case o.Clients < 1 || o.Rate < 1 || o.Keys < 1 || o.KNs < 1 || o.Operations < 0:
 		return fmt.Errorf("nemesis: counts must be positive")
 	case o.Lease < 500*time.Millisecond:
-		return fmt.Errorf("nemesis: a lease of %v cannot be watched by an M-node that polls each 250ms; want 500ms or more", o.Lease)
+		return fmt.Errorf("nemesis: a lease of %v is too short for a busy machine, where renewals come late; want 500ms or more", o.Lease)
 	}
 	for _, name := range o.Faults {
 		if !slices.Contains(Names(), name) {
