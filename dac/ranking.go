@@ -8,7 +8,7 @@ import "math/bits"
 type ranking struct {
 	byRank     [maxRank + 1]uint32
 	byHits     [lowLevels + 1]uint32 // values with so many whole hits
-	queue      [rankQueue]uint64 // hashes
+	queue      [rankQueue]uint64     // hashes
 	head, size int
 	cut        int // candidates above this rank are no longer any
 	class      int // where the next sweep starts: an index into live,
