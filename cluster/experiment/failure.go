@@ -1,10 +1,13 @@
 package experiment
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -213,7 +216,11 @@ func (x *timed) strike(ctx context.Context, kind, ip string, pid int) error {
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			return fmt.Errorf("stop KN %s: %w", ip, err)
 		}
-		return nil
+		// A thread stops when it next runs: until then it serves.
+		for !stopped(pid) && ctx.Err() == nil {
+			x.l.clock.Sleep(500 * time.Microsecond)
+		}
+		return context.Cause(ctx)
 	}
 	if _, err := x.c.KillNodes(ctx, ip); err != nil {
 		return fmt.Errorf("have KN %s killed: %w", ip, err)
@@ -222,6 +229,22 @@ func (x *timed) strike(ctx context.Context, kind, ip string, pid int) error {
 		x.l.clock.Sleep(500 * time.Microsecond)
 	}
 	return context.Cause(ctx)
+}
+
+// stopped says whether all threads of a process are.
+func stopped(pid int) bool {
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range paths {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// The state follows the name, which is in parentheses and may contain anything.
+		if _, state, ok := bytes.Cut(stat[max(bytes.LastIndexByte(stat, ')'), 0):], []byte(" ")); !ok || len(state) == 0 || state[0] != 'T' {
+			return false
+		}
+	}
+	return len(paths) > 0
 }
 
 // revive brings the number of KNs back to what it was.
