@@ -85,6 +85,7 @@ type job struct {
 	w        *Writer
 	s        Summary
 	overlay  map[string]unmerged
+	found    look.Chain
 	buffer   []byte
 	arena    []byte // keys and values of one chain
 	entries  []chainEntry
@@ -285,8 +286,7 @@ func (j *job) metadata() error {
 
 // chain writes the entries of one bucket's chain.
 func (j *job) chain(x *look.Index, bucket uint64) error {
-	var c look.Chain
-	damaged, err := x.Check(bucket, &c, j.collect)
+	damaged, err := x.Check(bucket, &j.found, j.collect)
 	if err != nil {
 		return err
 	}
