@@ -85,13 +85,13 @@ func testNoAllocation(t *testing.T, b *Backend) {
 			}
 		}
 		post()
-		if n := testing.AllocsPerRun(100, post); n != 0 {
+		if n := testing.AllocsPerRun(100/b.Scale, post); n != 0 {
 			t.Errorf("%s: %v allocations a Post", name, n)
 		}
 	}
 	reply := make([]byte, 0, 64)
 	request := []byte{callEcho, 1, 2, 3}
-	if n := testing.AllocsPerRun(100, func() {
+	if n := testing.AllocsPerRun(100/b.Scale, func() {
 		if _, err := qp.Call(request, reply); err != nil {
 			t.Fatal(err)
 		}

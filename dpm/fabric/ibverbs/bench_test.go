@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/fabric/backends"
 	"github.com/dinomo-kv/dinomo/dpm/fabric/bench"
 	"github.com/dinomo-kv/dinomo/dpm/fabric/ibverbs"
@@ -18,8 +19,9 @@ func TestBench(t *testing.T) {
 	address := netip.AddrPortFrom(ibverbs.DeviceAddress(t), 0).String()
 	for _, setup := range []ibverbs.Setup{ibverbs.RDMACM, ibverbs.Socket} {
 		report, err := bench.Run(context.Background(), bench.Options{
-			Backend: "ibverbs", Backends: backends.Options{IBVerbs: ibverbs.Options{Setup: setup, Polls: 20}},
-			Listen: address, Sizes: []int{8, 4096}, QueuePairs: []int{1, 2}, Calls: true, Duration: 20 * time.Millisecond,
+			Backend: "ibverbs", Backends: backends.Options{IBVerbs: ibverbs.Options{Setup: setup, Polls: 20, AckTimeout: 16}},
+			Listen: address, Sizes: []int{8, 4096}, QueuePairs: []int{2}, Batches: []int{1, 4}, Calls: true, Duration: 5 * time.Millisecond,
+			Dial: fabric.DialOptions{DialTimeout: time.Minute, Timeout: time.Minute},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -32,8 +32,9 @@ func DeviceAddress(t testing.TB) netip.Addr {
 	return netip.AddrFrom16(p.gid).Unmap()
 }
 
-// testOptions poll little: under emulation whoever polls takes the processor from who works.
-func testOptions(s Setup) Options { return Options{Setup: s, Polls: 20} }
+// testOptions poll little and are patient: under emulation whoever polls takes the processor from who works, and on a busy
+// host half a second without a turn is nothing.
+func testOptions(s Setup) Options { return Options{Setup: s, Polls: 20, AckTimeout: 16} }
 
 func backendOf(t testing.TB, s Setup) conformance.Backend {
 	o := testOptions(s)
