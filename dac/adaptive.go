@@ -32,13 +32,21 @@ const hitUnit = 16
 // maxHits is where the counts of value entries stay.
 const maxHits = 1 << 31
 
+// reset forgets all hits.
+func (a *adaptive) reset(c *Cache) {
+	changes, passes := a.epoch.changes, a.epoch.passes
+	*a = adaptive{epoch: newEpoch()}
+	a.epoch.window, a.epoch.values = c.stats.lookups(), c.stats.valueHits
+	a.epoch.changes, a.epoch.passes = changes, passes
+}
+
 func (a *adaptive) missed(c *Cache, e *entry) {
-	a.epoch.tick(c, a)
+	a.epoch.tick(c, a, e.hash)
 	a.admit(c, e, true)
 }
 
 func (a *adaptive) read(c *Cache, s slotID, e *entry) {
-	a.epoch.tick(c, a)
+	a.epoch.tick(c, a, e.hash)
 	a.promote(c, e, levelHits[c.table.mark(s)&levelMask])
 }
 

@@ -84,7 +84,7 @@ func New(opts Options) (*Cache, error) {
 		c.opts.BudgetBytes = 0
 		return c, nil
 	case PolicyAdaptive:
-		c.adaptive = &adaptive{}
+		c.adaptive = &adaptive{epoch: newEpoch()}
 		c.policy = c.adaptive
 		c.header = plainHeader
 		c.fixedBytes = int(reflect.TypeFor[adaptive]().Size())
@@ -195,13 +195,20 @@ func (c *Cache) chunk(r ref) chunk { return c.heaps[r.class()].chunk(r.index()) 
 // locate finds the entry of a key: its value entry if there is one, else the shortcut of its
 // hash, which may be another key's, else noSlot.
 func (c *Cache) locate(key []byte, hash uint64) slotID {
-	var buf [2 * bucketSlots]slotID
+	t := &c.table
 	found := noSlot
-	for _, s := range c.table.matches(hash, &buf) {
-		if c.table.mark(s)&valueBit == 0 {
-			found = s
-		} else if bytes.Equal(c.chunk(ref(c.table.payload(s))).key(c.header), key) {
-			return s
+	tag := hash &^ stateMask
+	for b, x := range [2]uint64{t.address(hash), t.address(alternate(hash))} {
+		tag |= uint64(b) * altBit
+		w := t.bucket(x)
+		for i, mark := range w[:bucketSlots] {
+			switch {
+			case mark&tagMask != tag || mark == 0:
+			case mark&valueBit == 0:
+				found = slotOf(x, i)
+			case bytes.Equal(c.chunk(ref(w[i+bucketSlots])).key(c.header), key):
+				return slotOf(x, i)
+			}
 		}
 	}
 	return found

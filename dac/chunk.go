@@ -55,6 +55,14 @@ func (k chunk) write(header int, e *entry, hits uint32) {
 	copy(k[header+n:], e.value)
 }
 
+// rewrite replaces all but the key and the hits.
+func (k chunk) rewrite(header int, e *entry) {
+	k.setWord(1, e.shortcut)
+	binary.LittleEndian.PutUint32(k[16:], uint32(len(e.value)))
+	binary.LittleEndian.PutUint32(k[24:], e.meta)
+	copy(k[header+len(e.key):], e.value)
+}
+
 // An entry is what a caller hands in about one key.
 type entry struct {
 	key      []byte

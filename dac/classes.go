@@ -2,6 +2,7 @@ package dac
 
 import (
 	"math/bits"
+	"reflect"
 
 	"github.com/dinomo-kv/dinomo/internal/invariant"
 )
@@ -55,6 +56,9 @@ type classHeap struct {
 	chunks   int // in use
 	resident int // bytes that the system may have given us, whole pages
 }
+
+// classHeapBytes is what a class takes beside its chunks: this struct and its place in live.
+var classHeapBytes = roundUp(int(reflect.TypeFor[classHeap]().Size())+8, 64)
 
 // needed is the memory that n chunks touch.
 func (h *classHeap) needed(n int) int { return roundUp(n*h.size, osPage) }

@@ -25,39 +25,26 @@ type displacement struct {
 func (t *table) place(hash, state, payload uint64) (slotID, bool) {
 	home, other := t.address(hash), t.address(alternate(hash))
 	tag := hash &^ stateMask
-	freeHome, freeOther := t.free(home), t.free(other)
-	// The emptier bucket takes it; home wins a tie, as lookups look there first.
-	if freeHome == 0 && freeOther == 0 {
-		end := t.search(home, other)
-		if end < 0 {
-			return noSlot, false
+	// Home comes first, as lookups look there first.
+	s := t.firstFree(home)
+	if s == noSlot {
+		if s = t.firstFree(other); s == noSlot {
+			end := t.search(home, other)
+			if end < 0 {
+				return noSlot, false
+			}
+			s = t.follow(end)
 		}
-		root := t.follow(end)
-		freeHome, freeOther = 0, 1
-		if root == 0 {
-			freeHome = 1
+		if uint64(s)/bucketWords == other {
+			state |= altBit
 		}
 	}
-	b := home
-	if freeOther > freeHome {
-		b, state = other, state|altBit
-	}
-	s := t.firstFree(b)
 	t.set(s, tag|state, payload)
 	t.entries++
 	return s, true
 }
 
-func (t *table) free(b uint64) int {
-	n := 0
-	for _, mark := range t.bucket(b)[:bucketSlots] {
-		if mark == 0 {
-			n++
-		}
-	}
-	return n
-}
-
+// firstFree returns a free slot of a bucket, noSlot if it is full.
 func (t *table) firstFree(b uint64) slotID {
 	for i, mark := range t.bucket(b)[:bucketSlots] {
 		if mark == 0 {
@@ -86,7 +73,7 @@ func (t *table) search(home, other uint64) int {
 			next := t.otherBucket(b, mark)
 			p.bucket[p.visits], p.parent[p.visits], p.from[p.visits] = uint32(next), uint8(v), uint8(i)
 			p.visits++
-			if t.free(next) > 0 {
+			if t.firstFree(next) != noSlot {
 				return p.visits - 1
 			}
 		}
@@ -94,18 +81,18 @@ func (t *table) search(home, other uint64) int {
 	return -1
 }
 
-// follow moves entries along the path that ends at a visit and returns the visit at its root,
-// 0 or 1, whose bucket has a free slot now.
-func (t *table) follow(end int) int {
+// follow moves entries along the path that ends at a visit and returns the slot at its root,
+// in the home bucket or the other, that is free now.
+func (t *table) follow(end int) slotID {
 	p := &t.path
+	free := t.firstFree(uint64(p.bucket[end]))
 	for v := end; v > 1; v = int(p.parent[v]) {
-		to := t.firstFree(uint64(p.bucket[v]))
 		src := slotOf(uint64(p.bucket[p.parent[v]]), int(p.from[v]))
-		t.set(to, t.mark(src)^altBit, t.payload(src))
+		t.set(free, t.mark(src)^altBit, t.payload(src))
 		t.set(src, 0, 0)
-		end = int(p.parent[v])
+		free = src
 	}
-	return end
+	return free
 }
 
 // A homeless entry lost its slot when the table shrank and found no other.

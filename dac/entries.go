@@ -111,18 +111,15 @@ func (c *Cache) setShortcut(s slotID, shortcut uint64) {
 	c.table.words[s+bucketSlots] = shortcut
 }
 
-// rewrite replaces what a value entry holds if the new value fits the entry's chunk.
+// rewrite replaces what a value entry holds if the new value fits the entry's chunk and does
+// not waste a quarter of it.
 func (c *Cache) rewrite(s slotID, e *entry) bool {
-	r := ref(c.table.payload(s))
-	if c.header+len(e.key)+len(e.value) > c.heaps[r.class()].size {
+	k := c.chunk(ref(c.table.payload(s)))
+	need := c.header + len(e.key) + len(e.value)
+	if need > len(k) || need < len(k)*3/4 && classBytes(classOf(need)) < len(k)*3/4 {
 		return false
 	}
-	// A much smaller value would waste what it does not need.
-	if want := classBytes(classOf(c.header + len(e.key) + len(e.value))); want < c.heaps[r.class()].size*3/4 {
-		return false
-	}
-	k := c.chunk(r)
-	k.write(c.header, e, k.hits())
+	k.rewrite(c.header, e)
 	return true
 }
 

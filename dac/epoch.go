@@ -8,7 +8,8 @@ import "math"
 // the least shortcuts have many hits or very many reads have been counted. When popularity
 // changes, old counts are worse than none. A change shows in the share of reads that what used
 // to be popular answers: under a stationary load that share never falls but by chance. When it
-// does fall, all counts are cut down the more the further it fell.
+// does fall, all counts are cut down the more the further it fell; unless the keys read instead
+// do not come back, for then it is a scan, and what was popular will be so again.
 type epoch struct {
 	// reads is the number of reads that hit counts stand for, cut down whenever they are.
 	reads float64
@@ -22,7 +23,14 @@ type epoch struct {
 	hotLevel uint64
 	hotHits  uint64 // in this window
 	levels   [lowLevels + 1]levelRate
+	credits  [lowLevels + 1]float64
 	windows  uint64
+
+	// A sample of the keys read in this window otherwise than from values, and how many of
+	// the sample came back.
+	seen    [seenBits / 64]uint64
+	repeats uint64
+	scanned int // windows in a row that looked like a scan
 
 	// An ageing pass goes over the table with hand, multiplying hits with keep.
 	passing bool
@@ -41,6 +49,13 @@ const (
 	fallDeviations = 4
 	valueFallLeast = 0.08
 	hotFallLeast   = 0.2
+	// It is a scan if the sampled keys come back less often than this part of the fall.
+	scanRepeats = 1.0 / 8
+	// A scan that goes on for so many windows is what the load is like now.
+	scanWindows = 64
+	seenBits    = 8192
+	seenSample  = 8 // one key in so many is in the sample
+
 	// What is kept is what is left of the watched share, to this power, and minKeep at least.
 	fallPower = 3
 	minKeep   = 1.0 / 64
@@ -56,8 +71,8 @@ const (
 
 	// lowLevels are those whose hits are measured instead of taken at face value.
 	lowLevels = 15
-	// levelExposure is how many reads times entries must have been seen to trust that.
-	levelExposure = 1e6
+	// levelPrior is how many hits at face value weigh as much as what is measured.
+	levelPrior = 8
 	// levelMemory is the number of windows after which older measurements count half.
 	levelMemory = 64
 )
@@ -95,18 +110,15 @@ func (p *epoch) credit(hits float64) float64 {
 	if hits >= lowLevels+1 {
 		return hits
 	}
-	l := &p.levels[max(1, int(hits))]
-	if l.exposure < levelExposure {
-		return hits
-	}
-	return min(hits, l.hitsPast/l.exposure*p.reads)
+	return min(hits, p.credits[int(hits)])
 }
 
 // tick is called with every lookup that was no value hit.
-func (p *epoch) tick(c *Cache, a *adaptive) {
+func (p *epoch) tick(c *Cache, a *adaptive, hash uint64) {
 	if p.passing {
 		p.pass(c, a)
 	}
+	p.sample(hash)
 	n := c.stats.lookups() - p.window
 	if n < windowReads {
 		return
@@ -114,38 +126,75 @@ func (p *epoch) tick(c *Cache, a *adaptive) {
 	values := c.stats.valueHits - p.values
 	p.window, p.values = c.stats.lookups(), c.stats.valueHits
 	if !p.passing {
-		keep := p.value.see(float64(values)/float64(n), n, valueFallLeast)
-		// Values show a change best. Where they answer little, popular shortcuts do.
-		if k := p.hot.see(float64(p.hotHits)/float64(n), n, hotFallLeast); p.value.usual < 0.1 {
-			keep = min(keep, k)
-		}
+		left := p.left(float64(values)/float64(n), float64(p.hotHits)/float64(n), float64(n))
 		switch {
-		case keep < 1:
+		case left < 1:
 			p.changes++
-			p.age(a, max(minKeep, math.Pow(keep, fallPower)))
+			p.age(max(minKeep, math.Pow(left, fallPower)))
 		case p.full(c):
-			p.age(a, 0.5)
+			p.age(0.5)
 		}
 	}
 	p.reads += float64(n)
 	p.measure(c, a, float64(n))
 	p.chooseHot(c)
+	p.seen, p.repeats = [seenBits / 64]uint64{}, 0
 }
 
-// see takes the share of a window of n reads and returns what is left of the usual one if it
-// fell by the part least or more, else 1.
-func (w *watch) see(share float64, n uint64, least float64) float64 {
+// sample notes a key of the sample, and whether it is there already.
+func (p *epoch) sample(hash uint64) {
+	if hash>>32%seenSample != 0 {
+		return
+	}
+	bit := hash >> 40 % seenBits
+	if p.seen[bit/64]>>(bit%64)&1 != 0 {
+		p.repeats++
+	}
+	p.seen[bit/64] |= 1 << (bit % 64)
+}
+
+// left returns what is left of the popularity that was, 1 if it is the same, given the shares
+// of a window of n reads that values and hot shortcuts answered. Values show a change best;
+// where they answer little, hot shortcuts do.
+func (p *epoch) left(values, hot, n float64) float64 {
+	w, share, least := &p.value, values, valueFallLeast
+	if p.value.usual < 0.1 {
+		p.value.see(values)
+		w, share, least = &p.hot, hot, hotFallLeast
+	} else {
+		p.hot.see(hot)
+	}
+	fall := w.fall(share, n, least)
+	if fall == 0 {
+		w.see(share)
+		p.scanned = 0
+		return 1
+	}
+	if p.scanned++; float64(p.repeats*seenSample) < scanRepeats*fall*n && p.scanned < scanWindows {
+		return 1
+	}
+	p.scanned = 0
+	usual := w.usual
+	w.usual = share
+	return share / usual
+}
+
+// see follows the share.
+func (w *watch) see(share float64) {
 	if w.usual == 0 {
 		w.usual = share
 	}
-	fall := w.usual - share
-	if fall > least*w.usual && fall > fallDeviations*math.Sqrt(w.usual*(1-min(w.usual, 1))/float64(n)) {
-		left := share / w.usual
-		w.usual = share
-		return left
-	}
 	w.usual += (share - w.usual) / 8
-	return 1
+}
+
+// fall returns by how much a share in n reads is below the usual one, 0 if that may be chance
+// or is not even the part least of it.
+func (w *watch) fall(share, n, least float64) float64 {
+	fall := w.usual - share
+	if fall <= least*w.usual || fall <= fallDeviations*math.Sqrt(w.usual*(1-min(w.usual, 1))/n) {
+		return 0
+	}
+	return fall
 }
 
 // full reports whether counts are higher than they need to be.
@@ -175,6 +224,26 @@ func (p *epoch) measure(c *Cache, a *adaptive, reads float64) {
 			l.hitsPast /= 2
 		}
 	}
+	p.appraise()
+}
+
+// newEpoch returns an epoch that takes all hits at face value.
+func newEpoch() epoch {
+	var p epoch
+	for n := range p.credits {
+		p.credits[n] = float64(n)
+	}
+	return p
+}
+
+// appraise sets what low numbers of hits are worth: a mean of face value and measurement, and
+// not less than lower numbers are.
+func (p *epoch) appraise() {
+	for n := 1; n <= lowLevels; n++ {
+		l, face := &p.levels[n], float64(n)
+		rate := (l.hitsPast + levelPrior) / (l.exposure + levelPrior*p.reads/face)
+		p.credits[n] = max(min(face, rate*p.reads), p.credits[n-1])
+	}
 }
 
 // chooseHot keeps hotLevel where between a twentieth and a quarter of the shortcuts are hot.
@@ -196,10 +265,11 @@ func (p *epoch) chooseHot(c *Cache) {
 }
 
 // age begins a pass that multiplies all hits with keep.
-func (p *epoch) age(a *adaptive, keep float64) {
+func (p *epoch) age(keep float64) {
 	p.passing, p.hand, p.keep = true, 0, keep
 	p.passes++
 	p.reads *= keep
+	p.appraise()
 }
 
 // pass ages the next few buckets.

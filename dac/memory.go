@@ -21,10 +21,14 @@ func (c *Cache) used() int {
 // chunkCost returns what capacity loses when a chunk for a value entry is added.
 func (c *Cache) chunkCost(e *entry) int {
 	class := c.pickClass(c.header + len(e.key) + len(e.value))
-	if h := c.heaps[class]; h != nil && h.chunks > 0 {
+	switch h := c.heaps[class]; {
+	case h == nil:
+		return classBytes(class) + osPage + classHeapBytes
+	case h.chunks == 0:
+		return h.size + osPage
+	default:
 		return h.size
 	}
-	return classBytes(class) + osPage
 }
 
 // room reports whether this many more used bytes fit.
@@ -68,6 +72,7 @@ func (c *Cache) pushChunk(class int) (ref, bool) {
 		h = &classHeap{mem: mem, size: classBytes(class)}
 		c.heaps[class] = h
 		c.live = append(c.live, class)
+		c.fixedBytes += classHeapBytes
 	}
 	if need := h.needed(h.chunks + 1); need > h.resident {
 		n := need - h.resident

@@ -139,7 +139,7 @@ func (m *model) run(steps, keys int) {
 			m.cache.Reset()
 		}
 		if a := m.cache.adaptive; a != nil && m.rng.IntN(3000) == 0 {
-			a.epoch.age(a, m.rng.Float64())
+			a.epoch.age(m.rng.Float64())
 		}
 		if used := m.cache.BytesUsed(); used > m.cache.Budget() {
 			m.fail("DAC-1: %d bytes used, budget %d", used, m.cache.Budget())

@@ -14,7 +14,7 @@ func (c *Cache) InsertAfterMiss(key []byte, hash uint64, value []byte, meta uint
 	} else {
 		c.policy.missed(c, &c.in)
 	}
-	c.in = entry{}
+	c.in.key, c.in.value = nil, nil
 }
 
 // PromoteAfterShortcutHit reports that a key's value was read through the shortcut that
@@ -29,7 +29,7 @@ func (c *Cache) PromoteAfterShortcutHit(key []byte, hash uint64, value []byte, m
 	}
 	c.in = entry{key, hash, value, meta, shortcut}
 	c.policy.read(c, s, &c.in)
-	c.in = entry{}
+	c.in.key, c.in.value = nil, nil
 }
 
 // Update reports that a key was written: from now on no lookup gives its old value or
@@ -40,7 +40,7 @@ func (c *Cache) Update(key []byte, hash uint64, value []byte, meta uint32, short
 	}
 	c.in = entry{key, hash, value, meta, shortcut}
 	c.policy.written(c, c.locate(key, hash), &c.in)
-	c.in = entry{}
+	c.in.key, c.in.value = nil, nil
 }
 
 // Invalidate forgets a key: it was deleted, or the shortcut given for it was not its own.
@@ -100,11 +100,22 @@ func (c *Cache) DropIf(lost func(hash uint64) bool) int {
 
 // Reset forgets everything and gives the memory back. Counters and the measured cost stay.
 func (c *Cache) Reset() {
-	c.DropIf(func(uint64) bool { return true })
-	for c.trimClass() > 0 {
+	if c.policy == nil {
+		return
 	}
-	if c.policy != nil {
-		c.trimTable(c.tableResident)
+	for _, class := range c.live {
+		h := c.heaps[class]
+		h.chunks = 0
+		h.trim()
+	}
+	c.table.reset()
+	c.tableResident = c.table.bytes()
+	c.resident = c.tableResident
+	c.chunkBytes, c.activeClasses, c.values = 0, 0, 0
+	c.newest, c.oldest = noRef, noRef
+	c.lfu = lfu{}
+	if c.adaptive != nil {
+		c.adaptive.reset(c)
 	}
 }
 

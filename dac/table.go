@@ -137,6 +137,13 @@ func (t *table) matches(hash uint64, dst *[2 * bucketSlots]slotID) []slotID {
 	return dst[:n]
 }
 
+// reset makes the table as it was when new.
+func (t *table) reset() {
+	t.mem.release(0, t.bytes())
+	t.setBuckets(minBuckets)
+	t.entries = 0
+}
+
 // clear empties a slot.
 func (t *table) clear(s slotID) {
 	invariant.Check(t.words[s] != 0, "slot %d is empty already", s)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -320,7 +319,7 @@ func newProbes(o *FailureOptions, x *timed, victim hashring.Member) (*probes, er
 	ip := o.Network.Tool(2 + loadLanes)
 	p.c, err = client.New(client.Options{
 		Routing: routing, IP: ip, LocalIP: cluster.DialFrom(ip), AnyPort: true, AttemptTimeout: probeAttempt, RetryPauseMax: 5 * time.Millisecond,
-		Seed: rand.Uint64(),
+		Seed: o.Seed + 6,
 	})
 	return p, err
 }

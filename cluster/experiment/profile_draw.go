@@ -100,7 +100,7 @@ func (r *ProfileReport) panel(workload string, of func(*ProfileRow) float64, nam
 	for i := range r.Rows {
 		if _, ok := places[r.Rows[i].KNs]; !ok {
 			places[r.Rows[i].KNs] = len(kns)
-			kns = append(kns, fmt.Sprintf("%d KNs", r.Rows[i].KNs))
+			kns = append(kns, fmt.Sprintf("KNs: %d", r.Rows[i].KNs))
 		}
 	}
 	barWidth := columnWidth * 0.6 / vg.Length(len(kns)*len(systems))

@@ -72,6 +72,7 @@ func fill(t *testing.T, r *dpmtest.Rig) map[string]string {
 	})
 	r.Commit(a)
 	r.Drain(a)
+	r.Drain(b)
 	want["set"] = "members"
 	for i, key := range []string{"a200", "a0", "a201"} { // present, deleted, deleted while replicated
 		indirect, err := r.Pool.Install([]byte(key))

@@ -1,0 +1,141 @@
+package dac
+
+import (
+	"testing"
+
+	"github.com/dinomo-kv/dinomo/internal/random"
+)
+
+func newTestTable(t *testing.T) *table {
+	t.Helper()
+	tb, err := newTable(64 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tb.mem.close)
+	return &tb
+}
+
+// find is the table's lookup, written the slow way.
+func (t *table) find(hash, payload uint64) bool {
+	var buf [2 * bucketSlots]slotID
+	for _, s := range t.matches(hash, &buf) {
+		if t.payload(s) == payload && t.hash(s) == hash {
+			return true
+		}
+	}
+	return false
+}
+
+// Entries stay findable, with their whole hash, while the table grows and shrinks through many
+// doublings at its highest load, and hardly any is lost.
+func TestTableKeepsEntriesThroughGrowthAndShrinking(t *testing.T) {
+	rng := random.New(random.Seed(t))
+	tb := newTestTable(t)
+	entries := map[uint64]uint64{}
+	failures := 0
+	for len(entries) < 60_000 {
+		for tb.buckets < bucketsFor(tb.entries+1) {
+			if err := tb.grow(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, p := rng.Uint64(), rng.Uint64()
+		if _, ok := tb.place(h, 1, p); ok {
+			entries[h] = p
+		} else {
+			failures++
+		}
+	}
+	if failures > len(entries)/200 {
+		t.Errorf("%d of %d placements failed at a load of 16/17", failures, len(entries))
+	}
+	lost := 0
+	for len(entries) > 1000 {
+		for h := range entries {
+			if rng.IntN(3) > 0 {
+				continue
+			}
+			var buf [2 * bucketSlots]slotID
+			for _, s := range tb.matches(h, &buf) {
+				tb.clear(s)
+			}
+			delete(entries, h)
+		}
+		for tb.buckets > bucketsFor(tb.entries) {
+			var buf [bucketSlots]homeless
+			for _, e := range tb.shrink(&buf) {
+				if entries[e.hash] != e.payload {
+					t.Fatalf("entry %#x lost its slot with payload %d, want %d", e.hash, e.payload, entries[e.hash])
+				}
+				delete(entries, e.hash)
+				lost++
+			}
+		}
+		for h, p := range entries {
+			if !tb.find(h, p) {
+				t.Fatalf("entry %#x cannot be found in a table of %d buckets", h, tb.buckets)
+			}
+		}
+	}
+	if tb.buckets != minBuckets || tb.entries != len(entries) {
+		t.Errorf("%d buckets, %d entries; want %d, %d", tb.buckets, tb.entries, minBuckets, len(entries))
+	}
+	if lost > 600 {
+		t.Errorf("%d of 60000 entries lost while shrinking", lost)
+	}
+}
+
+// The whole hash comes back from wherever displacement has put an entry.
+func TestTableKnowsWholeHashes(t *testing.T) {
+	rng := random.New(random.Seed(t))
+	tb := newTestTable(t)
+	want := map[uint64]uint64{}
+	for {
+		h, p := rng.Uint64(), rng.Uint64()
+		if rng.IntN(4) == 0 {
+			h = h&^(1<<20-1) | rng.Uint64N(64) // crowd a few home buckets
+		}
+		if _, ok := tb.place(h, 1, p); !ok {
+			break
+		}
+		want[p] = h
+	}
+	seen := 0
+	for b := range tb.buckets {
+		for i := range bucketSlots {
+			if s := slotOf(b, i); tb.mark(s) != 0 {
+				seen++
+				if tb.hash(s) != want[tb.payload(s)] {
+					t.Fatalf("slot %d: hash %#x, want %#x", s, tb.hash(s), want[tb.payload(s)])
+				}
+			}
+		}
+	}
+	if seen != len(want) || seen != tb.entries {
+		t.Errorf("%d entries in slots, %d counted, %d placed", seen, tb.entries, len(want))
+	}
+}
+
+// When no slot can be freed, the search names a shortcut whose removal makes one free.
+func TestWeakestIsOnThePath(t *testing.T) {
+	rng := random.New(random.Seed(t))
+	tb := newTestTable(t)
+	for range 200_000 {
+		h := rng.Uint64()
+		if _, ok := tb.place(h, 2+rng.Uint64N(100), 1); ok {
+			continue
+		}
+		weakest := tb.path.weakest
+		if weakest == noSlot || tb.mark(weakest)&levelMask != tb.path.weakestLevel {
+			t.Fatalf("weakest slot %d, level %d", weakest, tb.path.weakestLevel)
+		}
+		tb.clear(weakest)
+		if _, ok := tb.place(h, 1, 1); !ok {
+			t.Fatal("no slot though the weakest was removed")
+		}
+		if rng.IntN(2000) == 0 {
+			return
+		}
+	}
+}
