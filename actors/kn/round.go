@@ -229,8 +229,8 @@ func (t *thread) hit(tuple *messages.KeyTuple) bool {
 	}
 	// What is cached as a value is ours, and ours alone: lost ranges have left the cache (DAC-2), and the values of replicated
 	// keys are not answered from it. So a hit need not ask the ring, which would cost as much as the hit.
-	if invariant.Enabled {
-		invariant.Check(t.view.serves(l.key, l.hash, t.self, t.number), "DAC-2: key %q is cached by a thread that does not own it", l.key)
+	if invariant.Enabled && !t.view.serves(l.key, l.hash, t.self, t.number) {
+		invariant.Check(false, "DAC-2: key %q is cached by a thread that does not own it", l.key)
 	}
 	t.report.hot.add(l.key, l.hash, len(l.result.Value))
 	r.keys.undo(l.key)
