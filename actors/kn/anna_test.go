@@ -67,7 +67,8 @@ func TestStatistics(t *testing.T) {
 	}
 	s := report.GetThreads()[1]
 	if s.GetReads() != 200 || s.GetValueHits() != 200 || s.GetWrites() != 1 || s.GetThread() != 1 || s.GetRank() != uint32(rank) ||
-		s.GetErrors()["WRONG_THREAD"] != 1 || s.GetCacheBytesUsed() == 0 || s.GetVerbs().GetWrites() == 0 || s.GetReadLatencySumNanoseconds() == 0 {
+		s.GetErrors()["WRONG_THREAD"] < 1 || // requests before the map was installed count as well
+		s.GetCacheBytesUsed() == 0 || s.GetVerbs().GetWrites() == 0 || s.GetReadLatencySumNanoseconds() == 0 {
 		t.Errorf("thread 1: %s", messages.Text(s))
 	}
 	if s.GetReads() != s.GetValueHits()+s.GetShortcutHits()+s.GetUnmergedHits()+s.GetMisses() {
