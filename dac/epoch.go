@@ -50,11 +50,11 @@ const (
 	valueFallLeast = 0.08
 	hotFallLeast   = 0.2
 	// It is a scan if the sampled keys come back less often than this part of the fall.
-	scanRepeats = 1.0 / 8
+	scanRepeats = 1.0 / 16
 	// A scan that goes on for so many windows is what the load is like now.
 	scanWindows = 64
 	seenBits    = 8192
-	seenSample  = 8 // one key in so many is in the sample
+	seenSample  = 16 // one key in so many is in the sample
 
 	// What is kept is what is left of the watched share, to this power, and minKeep at least.
 	fallPower = 3

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -122,6 +123,47 @@ type Report struct {
 	OptimumShortcuts   int     `json:"optimum_shortcuts,omitempty"`
 	DistanceToOptimum  float64 `json:"distance_to_optimum,omitempty"` // 0.03 is 3 % more round trips
 	OptimumIsFromTrace bool    `json:"optimum_is_from_trace,omitempty"`
+
+	hasOptimum bool
+}
+
+// String renders a report for people, one fact a line.
+func (r Report) String() string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-22s "+format+"\n", append([]any{name}, args...)...)
+	}
+	line("trace", "%s", r.Trace)
+	line("policy", "%s", r.Policy)
+	line("cache", "%s, of which %s used: %d values, %d shortcuts", sizeText(float64(r.CacheBytes)), sizeText(float64(r.CacheBytesUsed)), r.CachedValues, r.CachedShortcuts)
+	line("miss cost", "%.3g round trips", r.MissCost)
+	line("reads", "%d of %d operations", r.Reads, r.Operations)
+	line("answered by", "values %.2f %%, shortcuts %.2f %%, misses %.2f %%", 100*r.ValueHitRatio, 100*r.ShortcutHitRatio, 100*r.MissRatio)
+	line("round trips per read", "%.4f", r.RoundTripsPerRead)
+	if r.hasOptimum {
+		source := "true popularity"
+		if r.OptimumIsFromTrace {
+			source = "the trace's own counts"
+		}
+		line("best static choice", "%.4f, by %s: %d values, %d shortcuts", r.OptimumRoundTrips, source, r.OptimumValues, r.OptimumShortcuts)
+		if r.OptimumRoundTrips > 0 {
+			line("distance to it", "%+.1f %%", 100*r.DistanceToOptimum)
+		}
+	}
+	line("value bytes per read", "%.0f over the network", r.BytesReadPerRead)
+	line("popularity changes", "%d noticed", r.PopularityChanges)
+	line("speed", "%.2f million operations a second", r.OperationsPerSec/1e6)
+	return b.String()
+}
+
+// setOptimum records the best static choice and the distance to it.
+func (r *Report) setOptimum(best Best, fromTrace bool) {
+	r.hasOptimum = true
+	r.OptimumRoundTrips, r.OptimumValues, r.OptimumShortcuts = best.RoundTrips, best.Values, best.Shortcuts
+	r.OptimumIsFromTrace = fromTrace
+	if best.RoundTrips > 0 {
+		r.DistanceToOptimum = r.RoundTripsPerRead/best.RoundTrips - 1
+	}
 }
 
 // Run replays the trace once. It returns what trace.Open and the source say about a bad trace.
@@ -148,11 +190,7 @@ func Run(cfg Config) (Report, error) {
 		if err != nil {
 			return Report{}, err
 		}
-		rep.OptimumRoundTrips, rep.OptimumValues, rep.OptimumShortcuts = best.RoundTrips, best.Values, best.Shortcuts
-		if best.RoundTrips > 0 {
-			rep.DistanceToOptimum = rep.RoundTripsPerRead/best.RoundTrips - 1
-		}
-		rep.OptimumIsFromTrace = fromTrace
+		rep.setOptimum(best, fromTrace)
 	}
 	return rep, nil
 }

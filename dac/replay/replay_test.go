@@ -119,6 +119,78 @@ func TestRunIsRepeatable(t *testing.T) {
 	}
 }
 
+// Curves gives what single replays give, and draws it in both formats.
+func TestCurvesAreDrawn(t *testing.T) {
+	cfg := CurvesConfig{
+		Config:     Config{Trace: "zipf:0.9,keys=5000,ops=40000,values=100-2000", MissCost: 3},
+		Policies:   []string{dac.PolicyAdaptive, dac.PolicyPaper, dac.PolicyValueOnly},
+		CacheSizes: []int{512 << 10, 1 << 20, 4 << 20},
+	}
+	calls := 0
+	cfg.Progress = func(done, total int) {
+		if calls++; done != calls || total != 9 {
+			t.Errorf("progress %d of %d, want %d of 9", done, total, calls)
+		}
+	}
+	reports, err := Curves(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	single := cfg.Config
+	single.Policy, single.CacheBytes = dac.PolicyPaper, 1<<20
+	want, err := Run(single)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := reports[4]
+	got.OperationsPerSec, want.OperationsPerSec = 0, 0
+	if got != want {
+		t.Errorf("curve's point %+v, single replay %+v", got, want)
+	}
+	for _, name := range []string{"curves.png", "curves.svg"} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := Draw(reports, file); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if magic := map[string]string{"curves.png": "\x89PNG", "curves.svg": "<?xml"}[name]; !strings.HasPrefix(string(data), magic) {
+			t.Errorf("%s begins with %q", name, data[:8])
+		}
+	}
+	for _, err := range []error{Draw(nil, "x.png"), Draw(reports, "x.gif"), Draw(reports, "no/such/folder/x.png")} {
+		if !errors.Is(err, ErrDrawing) {
+			t.Errorf("error %v, want ErrDrawing", err)
+		}
+	}
+}
+
+func TestReportIsReadable(t *testing.T) {
+	rep := Report{
+		Trace: "zipf:0.99", Policy: "adaptive", CacheBytes: 6_400_000, CacheBytesUsed: 6_300_000, MissCost: 3, Operations: 2000, Reads: 1900,
+		ValueHitRatio: 0.65, ShortcutHitRatio: 0.35, RoundTripsPerRead: 0.35, OperationsPerSec: 12e6, CachedValues: 5, CachedShortcuts: 6,
+	}
+	rep.setOptimum(Best{0.34, 7, 8}, false)
+	want := `trace                  zipf:0.99
+policy                 adaptive
+cache                  6.104 MiB, of which 6.008 MiB used: 5 values, 6 shortcuts
+miss cost              3 round trips
+reads                  1900 of 2000 operations
+answered by            values 65.00 %, shortcuts 35.00 %, misses 0.00 %
+round trips per read   0.3500
+best static choice     0.3400, by true popularity: 7 values, 8 shortcuts
+distance to it         +2.9 %
+value bytes per read   0 over the network
+popularity changes     0 noticed
+speed                  12.00 million operations a second
+`
+	if got := rep.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestBadConfigsAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		cfg  Config
