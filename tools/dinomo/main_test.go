@@ -111,7 +111,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"up", "--network", "somewhere"}, "127.0.10.0/24", 2},
 		{[]string{"run", "--network", "somewhere"}, "127.0.10.0/24", 2},
 		{[]string{"kn", "--print-config", "--print-config-format", "xml"}, "text or json", 2},
-		{[]string{"replay", "zipf:0.99", "--cache", "much"}, "--cache", 2},
+		{[]string{"replay", "--trace", "zipf:0.99", "--cache-bytes", "much"}, "--cache-bytes", 2},
 	} {
 		_, err := execute(c.args...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
