@@ -35,7 +35,7 @@ best static choice of what to cache.`,
 		}
 		size, err := conf.ParseByteSize(*cache, conf.Byte)
 		if err != nil {
-			return usageError{fmt.Errorf("--cache: %w", err)}
+			return usageError{fmt.Errorf("--cache-bytes: %w", err)}
 		}
 		config.CacheBytes = int(size)
 		report, err := replay.Run(config)
