@@ -429,6 +429,25 @@ func crashSeeds(t *testing.T, few int) int {
 
 const crashesPerWorld = 25
 
+// crashRegressions are worlds that broke once: they are always run.
+var crashRegressions = []struct {
+	seed    uint64
+	crashes int
+	story   string
+}{
+	{4389925202342795099, 28, "a name that was fenced and merged came back after all ranks had been given out, and its own to another name"},
+	{4389925202342795165, 28, "the same, in another order"},
+	{8857149311093832749, 28, "the same, while the pool was short of ranks for good"},
+}
+
+func TestCrashRegressions(t *testing.T) {
+	for _, r := range crashRegressions {
+		if w, broken := crashRun(r.seed, false, pmem.Site{}, r.crashes); broken != "" {
+			t.Errorf("seed %d (%s): after %d crashes: %s", r.seed, r.story, w.crashes, broken)
+		}
+	}
+}
+
 // TestCrashAnywhere is the bulk of the crash testing: random worlds, crashed at random fences, recovery included.
 func TestCrashAnywhere(t *testing.T) {
 	base := random.Seed(t)

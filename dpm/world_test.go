@@ -65,6 +65,7 @@ type worldNode struct {
 	identity string
 	life     int
 	dead     bool // its process is gone and the next one did not get through yet
+	fenced   bool // a fence of it was begun: once nothing of it is left, its rank may go to another name
 	session  *remote.Session
 	rank     fabric.Rank
 }
@@ -318,6 +319,7 @@ func (w *world) replace(i int) bool {
 	renamed := n.session != nil && w.rng.IntN(3) == 0 // it leaves, and another one comes
 	if n.session != nil && (renamed || w.rng.IntN(2) == 0) {
 		// Fenced by a coordinator first.
+		n.fenced = true
 		if err := w.pool.Fence(n.session.Rank(), n.session.Incarnation()); err != nil {
 			return w.mustHaveCrashed("fence: %v", err)
 		}
@@ -327,6 +329,7 @@ func (w *world) replace(i int) bool {
 	}
 	if renamed {
 		n.identity, n.rank, n.session = fmt.Sprintf("10.%d.0.%d", n.life, i+1), 0, nil
+		n.fenced = false
 		w.arm(2, 2)
 		defer w.disarm()
 	}
@@ -374,10 +377,10 @@ func (w *world) birth(i int) bool {
 			return w.mustHaveCrashed("%s thread %d: %v", n.identity, k, err)
 		}
 	}
-	if n.rank != 0 && n.rank != session.Rank() {
+	if n.rank != 0 && n.rank != session.Rank() && (!n.fenced || w.pool.ranks.ranks[n.rank].entry.Identity == identityHash(n.identity)) {
 		violated("%s was rank %d and is rank %d now", n.identity, n.rank, session.Rank())
 	}
-	n.session, n.rank, n.dead = session, session.Rank(), false
+	n.session, n.rank, n.dead, n.fenced = session, session.Rank(), false, false
 	for k := range worldThreads {
 		at := i*worldThreads + k
 		var pending []write
@@ -474,13 +477,21 @@ func (w *world) verify() {
 	})
 }
 
-// checkRanks expects every rank to belong to a name that asked for one.
+// checkRanks expects every rank to belong to a name that asked for one, and every name to have one rank at most.
 func (w *world) checkRanks() {
+	of := map[uint64]int{}
 	for i := range w.pool.ranks.ranks {
 		e := &w.pool.ranks.ranks[i].entry
-		if e.State != format.RankFree && !w.names[e.Identity] {
+		if e.State == format.RankFree {
+			continue
+		}
+		if !w.names[e.Identity] {
 			violated("rank %d belongs to nobody: %+v", i, *e)
 		}
+		if other, twice := of[e.Identity]; twice {
+			violated("ranks %d and %d belong to one name", other, i)
+		}
+		of[e.Identity] = i
 	}
 }
 
