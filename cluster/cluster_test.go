@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/dinomo-kv/dinomo/cluster"
+	"github.com/dinomo-kv/dinomo/cluster/clustertest"
 	"github.com/dinomo-kv/dinomo/cluster/run"
 	"github.com/dinomo-kv/dinomo/messages"
 )
@@ -20,8 +21,8 @@ import (
 func TestRunReportsWhatWasDone(t *testing.T) {
 	const keys, value = 3000, 300
 	directory, report := t.TempDir(), filepath.Join(t.TempDir(), "report.json")
-	n := network(t)
-	out, err := exec.Command(program(t), "run", "--network", n.String(), "--keys", fmt.Sprint(keys), "--value", fmt.Sprint(value),
+	n := clustertest.Network(t)
+	out, err := exec.Command(clustertest.Program(t), "run", "--network", n.String(), "--keys", fmt.Sprint(keys), "--value", fmt.Sprint(value),
 		"--seconds", "1", "--report", report, "--keep", directory, "--set", "capacities.storage-cap=256MiB").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -71,16 +72,16 @@ func TestRunReportsWhatWasDone(t *testing.T) {
 	}
 	nothingLeft(t, n, directory)
 	// What the run has left in the pool is sound, and the tools read it.
-	out, err = exec.Command(program(t), "inspect", "verify", "--path", filepath.Join(directory, "pool.dinomo")).CombinedOutput()
+	out, err = exec.Command(clustertest.Program(t), "inspect", "verify", "--path", filepath.Join(directory, "pool.dinomo")).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "sound") {
 		t.Errorf("verify: %v\n%s", err, out)
 	}
 }
 
 func TestInterruptLeavesNothing(t *testing.T) {
-	n, directory := network(t), t.TempDir()
+	n, directory := clustertest.Network(t), t.TempDir()
 	elsewhere := t.TempDir()
-	cmd := exec.Command(program(t), "up", "--network", n.String(), "--set", "dinomo.data-dir="+directory, "--set", "capacities.storage-cap=256MiB")
+	cmd := exec.Command(clustertest.Program(t), "up", "--network", n.String(), "--set", "dinomo.data-dir="+directory, "--set", "capacities.storage-cap=256MiB")
 	cmd.Dir = elsewhere
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -112,8 +113,8 @@ func TestInterruptLeavesNothing(t *testing.T) {
 }
 
 func TestKilledStarterLeavesNothing(t *testing.T) {
-	n, directory := network(t), t.TempDir()
-	cmd := exec.Command(program(t), "up", "--network", n.String(), "--set", "dinomo.data-dir="+directory, "--set", "capacities.storage-cap=256MiB")
+	n, directory := clustertest.Network(t), t.TempDir()
+	cmd := exec.Command(clustertest.Program(t), "up", "--network", n.String(), "--set", "dinomo.data-dir="+directory, "--set", "capacities.storage-cap=256MiB")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +240,7 @@ func TestPoolComesBack(t *testing.T) {
 
 func TestOccupiedPortIsExplained(t *testing.T) {
 	c := up(t, cluster.Topology{KNs: 1})
-	o := cluster.UpOptions{Topology: *c.Topology(), Binary: program(t), ReadyTimeout: deadline}
+	o := cluster.UpOptions{Topology: *c.Topology(), Binary: clustertest.Program(t), ReadyTimeout: deadline}
 	o.Set = []string{"dinomo.data-dir=" + t.TempDir(), "capacities.storage-cap=256MiB"}
 	second, err := cluster.Up(within(t), o)
 	if err == nil {
@@ -256,9 +257,9 @@ func TestForeignPoolIsExplained(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(directory, "pool.dinomo"), []byte(strings.Repeat("something else ", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	topology := cluster.Topology{Network: network(t), KNs: 1}
+	topology := cluster.Topology{Network: clustertest.Network(t), KNs: 1}
 	topology.Set = []string{"dinomo.data-dir=" + directory}
-	c, err := cluster.Up(within(t), cluster.UpOptions{Topology: topology, Binary: program(t), ReadyTimeout: deadline})
+	c, err := cluster.Up(within(t), cluster.UpOptions{Topology: topology, Binary: clustertest.Program(t), ReadyTimeout: deadline})
 	if err == nil {
 		_ = c.Close()
 		t.Fatal("a foreign file was taken for a pool")

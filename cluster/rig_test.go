@@ -5,79 +5,32 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/client"
 	"github.com/dinomo-kv/dinomo/cluster"
+	"github.com/dinomo-kv/dinomo/cluster/clustertest"
 )
 
 // deadline is how long a test waits for something that must come.
 const deadline = 60 * time.Second
 
-// builtIn is the directory of the built program, "" while there is none.
-var builtIn string
-
-// binary builds the program once and returns its path.
-var binary = sync.OnceValues(func() (string, error) {
-	directory, err := os.MkdirTemp("", "dinomo-test-")
-	if err != nil {
-		return "", err
-	}
-	builtIn = directory
-	path := filepath.Join(directory, "dinomo")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/dinomo-kv/dinomo/tools/dinomo").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build the binary: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	status := m.Run()
-	if builtIn != "" {
-		os.RemoveAll(builtIn)
-	}
-	os.Exit(status)
-}
-
-func program(t *testing.T) string {
-	t.Helper()
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// networks hands out a network for each cluster, so that tests do not meet. The process number keeps test binaries
-// apart that run at the same time.
-var networks atomic.Int32
-
-func network(t *testing.T) cluster.Network {
-	n, err := cluster.ParseNetwork(fmt.Sprintf("127.%d.%d.0/24", 100+os.Getpid()%100, networks.Add(1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+func TestMain(m *testing.M) { clustertest.Main(m) }
 
 // up starts a cluster and closes it with the test.
 func up(t *testing.T, topology cluster.Topology, set ...string) *cluster.Cluster {
 	t.Helper()
 	directory := t.TempDir()
-	topology.Network = network(t)
+	topology.Network = clustertest.Network(t)
 	topology.Set = append([]string{
 		"dinomo.data-dir=" + directory, "capacities.storage-cap=256MiB", "kvs_config.log-block-size=1MiB", "dinomo.limits.value=64KiB",
 		"capacities.memory-cap=8MiB", "threads.memory=2", "threads.benchmark=2",
 	}, set...)
-	c, err := cluster.Up(t.Context(), cluster.UpOptions{Topology: topology, Binary: program(t), ReadyTimeout: deadline, Logf: t.Logf})
+	c, err := cluster.Up(t.Context(), cluster.UpOptions{Topology: topology, Binary: clustertest.Program(t), ReadyTimeout: deadline, Logf: t.Logf})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,10 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dinomo-kv/dinomo/cluster/clustertest"
 )
 
 // execute runs a command line in this process.
@@ -127,37 +128,10 @@ func TestMistakesAreExplained(t *testing.T) {
 	}
 }
 
-// builtIn is the directory of the built program, "" while there is none.
-var builtIn string
-
-// built returns the path of the binary, built once.
-var built = sync.OnceValues(func() (string, error) {
-	directory, err := os.MkdirTemp("", "dinomo-test-")
-	if err != nil {
-		return "", err
-	}
-	builtIn = directory
-	path := filepath.Join(directory, "dinomo")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	status := m.Run()
-	if builtIn != "" {
-		os.RemoveAll(builtIn)
-	}
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { clustertest.Main(m) }
 
 func TestLaunchScripts(t *testing.T) {
-	program, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := clustertest.Program(t)
 	all := []string{
 		"PATH=" + os.Getenv("PATH"), "DINOMO=" + program, "PRIVATE_IP=10.1.2.3", "SEED_IP=10.1.2.4", "MGMT_IP=NULL",
 		"MON_IPS=10.1.2.5 10.1.2.6", "ROUTING_IPS=10.1.2.4", "BENCH_IPS=10.1.2.7", "MGMT_IPS=10.1.2.8", "DPM_IPS=10.1.2.9",
