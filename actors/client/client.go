@@ -21,7 +21,6 @@ type Client struct {
 	peers   *runtime.Peers
 	start   time.Time
 	wake    chan struct{} // something was queued that nobody flushes
-	room    chan struct{} // there may be room for one who waits
 	closing chan struct{}
 	done    chan struct{} // the loop has ended
 
@@ -31,9 +30,9 @@ type Client struct {
 	mu struct {
 		sync.Mutex
 		core    *core
-		spare   []*op // the other ended list
-		waiters int   // goroutines that wait for room
-		alarmed bool  // the loop wakes up by itself
+		spare   []*op     // the other ended list
+		waiters []*waiter // for room, in the order in which they came
+		alarmed bool      // the loop wakes up by itself
 		closed  bool
 	}
 
@@ -54,7 +53,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{options: o, codec: codec, start: o.Clock.Now(),
-		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
+		wake: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
 	if c.answers, err = c.listen(messages.ClientResponse); err != nil {
 		return nil, err
 	}

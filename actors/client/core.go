@@ -105,7 +105,7 @@ func newCore(o Options, net network, answerTo, nameTo string, rng *rand.Rand) *c
 
 // submit takes an operation that check has passed.
 func (c *core) submit(now time.Duration, in *Operation, deadline time.Duration, timestamp uint64) (*op, error) {
-	size := len(in.Key) + len(in.Value) + len(in.Payload)
+	size := in.bytes()
 	if size > c.options.MaxPayloadBytes {
 		return nil, fmt.Errorf("%w: %d bytes, the client's limit is %d", messages.ErrTooLarge, size, c.options.MaxPayloadBytes)
 	}

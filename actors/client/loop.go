@@ -151,8 +151,8 @@ func (c *Client) callBack() {
 	over := c.mu.core.ended
 	c.mu.core.ended = c.mu.spare[:0]
 	c.mu.spare = nil
-	if len(over) > 0 && c.mu.waiters > 0 {
-		signal(c.room)
+	if len(over) > 0 {
+		c.admit()
 	}
 	c.mu.Unlock()
 	for _, o := range over {

@@ -36,6 +36,9 @@ type Operation struct {
 	Done func(*Result)
 }
 
+// bytes is what in counts against MaxPayloadBytes, about.
+func (in *Operation) bytes() int { return len(in.Key) + len(in.Value) + len(in.Payload) }
+
 // isWrite says whether op changes anything.
 func isWrite(t messages.RequestType) bool {
 	return !t.IsGet()

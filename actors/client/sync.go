@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/dinomo-kv/dinomo/messages"
 	"github.com/dinomo-kv/dinomo/messages/lattice"
@@ -105,19 +106,13 @@ func (c *Client) one(ctx context.Context, in Operation) Outcome { return c.Do(ct
 // Deadline and Done are ignored. When the context ends, what is not over gets its error, joined with messages.ErrTimeout
 // where a write may have taken effect. The order among the operations is not defined.
 func (c *Client) Do(ctx context.Context, in ...Operation) []Outcome {
-	g := &group{c: c, out: make([]Outcome, len(in)), done: make(chan struct{}), left: 1}
-	started := make([]startedOp, 0, len(in))
-	for i := range in {
-		o := in[i]
-		o.Tag, o.Done = uint64(i), g.ended
-		c.begin(ctx, g, &o, &started)
-	}
-	c.flushNow()
+	g := &group{c: c, out: make([]Outcome, len(in)), started: make([]startedOp, 0, len(in)), done: make(chan struct{}), left: 1}
+	c.begin(ctx, g, in)
 	g.leave() // the 1 that it began with
 	select {
 	case <-g.done:
 	case <-ctx.Done():
-		c.withdraw(ctx, g, started)
+		c.withdraw(ctx, g)
 		<-g.done // what withdraw found ended is being called back
 	}
 	return g.out
@@ -125,10 +120,11 @@ func (c *Client) Do(ctx context.Context, in ...Operation) []Outcome {
 
 // group collects the outcomes of one Do. left is protected by the client's mutex, and out by left reaching zero.
 type group struct {
-	c    *Client
-	out  []Outcome
-	left int
-	done chan struct{}
+	c       *Client
+	out     []Outcome
+	started []startedOp
+	left    int
+	done    chan struct{}
 }
 
 // startedOp names an op for as long as it is not reused.
@@ -154,74 +150,72 @@ func (g *group) leave() {
 	}
 }
 
-// begin starts one operation, waiting for room as long as the context lasts.
-func (c *Client) begin(ctx context.Context, g *group, in *Operation, started *[]startedOp) {
-	if err := in.check(); err != nil {
-		g.out[in.Tag].Err = err
-		return
-	}
-	for {
-		err := ctx.Err()
-		if err == nil {
-			err = c.tryBegin(g, in, started)
-		}
-		if err == nil {
-			return // its outcome is the callback's from here on: it may be there already
-		}
-		if !errors.Is(err, ErrTooManyOutstanding) {
-			g.out[in.Tag].Err = err
+// begin starts operations, waiting for room as long as the context lasts.
+func (c *Client) begin(ctx context.Context, g *group, in []Operation) {
+	for next := 0; next < len(in); {
+		if err := ctx.Err(); err != nil {
+			for i := next; i < len(in); i++ {
+				g.out[i].Err = err
+			}
 			return
 		}
-		c.flushNow()
-		select {
-		case <-c.room:
-		case <-ctx.Done():
-		case <-c.closing:
+		var w *waiter
+		if next, w = c.beginSome(g, in, next); w != nil {
+			c.await(ctx, w)
 		}
-		c.mu.Lock()
-		c.mu.waiters--
-		c.mu.Unlock()
 	}
 }
 
-// tryBegin starts one operation, or announces that somebody waits for room.
-func (c *Client) tryBegin(g *group, in *Operation, started *[]startedOp) error {
+// beginSome starts operations from in[next] on, as many as there is room for, and sends them: from the caller's goroutine, which
+// saves a lone operation a hop, and before anybody else sends, so that they travel together. It returns the first that it
+// did not start, with the caller's place in the queue when it is room that lacks.
+func (c *Client) beginSome(g *group, in []Operation, next int) (int, *waiter) {
 	wall := c.options.Clock.Now()
+	now := wall.Sub(c.start)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	o, err := c.submit(wall.Sub(c.start), in, math.MaxInt64, wall) // withdraw is its deadline
-	switch {
-	case err == nil:
-		g.left++
-		*started = append(*started, startedOp{o, o.serial})
-		if c.mu.waiters > 0 {
-			signal(c.room) // perhaps for one more
+	var w *waiter
+	// Others get the mutex now and then, however large the values are that are copied here.
+	for bytes := 0; next < len(in) && bytes < c.options.MaxRequestBytes; next++ {
+		err := c.beginOne(now, g, in[next], next, wall)
+		if errors.Is(err, ErrTooManyOutstanding) {
+			w = c.queueUp(in[next:])
+			break
 		}
-	case errors.Is(err, ErrTooManyOutstanding):
-		c.mu.waiters++
+		if err != nil {
+			g.out[next].Err = err
+		}
+		bytes += in[next].bytes()
+	}
+	c.mu.core.flush(now)
+	if !c.mu.alarmed && !c.flushSoon.Load() {
+		signal(c.wake) // the loop keeps the time
+	}
+	return next, w
+}
+
+// beginOne starts g's i-th operation. REQUIRES: c.mu.
+func (c *Client) beginOne(now time.Duration, g *group, in Operation, i int, wall time.Time) error {
+	in.Tag, in.Done = uint64(i), g.ended
+	if err := in.check(); err != nil {
+		return err
+	}
+	o, err := c.submit(now, &in, math.MaxInt64, wall) // withdraw is its deadline
+	if err == nil {
+		g.left++
+		g.started = append(g.started, startedOp{o, o.serial})
 	}
 	return err
 }
 
-// flushNow sends from the caller's goroutine, which saves a lone operation a hop, and sees to it that the loop keeps the
-// time.
-func (c *Client) flushNow() {
-	c.mu.Lock()
-	c.mu.core.flush(c.now())
-	asleep := !c.mu.alarmed && !c.flushSoon.Load()
-	c.mu.Unlock()
-	if asleep {
-		signal(c.wake)
-	}
-}
-
 // withdraw ends what is not over yet, because its context is.
-func (c *Client) withdraw(ctx context.Context, g *group, started []startedOp) {
-	for _, s := range started {
+func (c *Client) withdraw(ctx context.Context, g *group) {
+	for _, s := range g.started {
 		c.mu.Lock()
 		if s.op.serial == s.serial && s.op.place != ended && s.op.place != free {
 			i, write := s.op.Tag, isWrite(s.op.Type)
 			why := c.mu.core.cancel(s.op)
+			c.admit()
 			g.out[i].Err = context.Cause(ctx)
 			if write || !OutcomeUnknown(why) {
 				g.out[i].Err = fmt.Errorf("%w: %w", g.out[i].Err, why)
