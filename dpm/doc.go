@@ -15,7 +15,8 @@
 //   - DPM-5: recovery first looks, and refuses what is damaged; then acts; and may be cut short
 //     anywhere and run again.
 //   - DPM-6: a fenced rank changes nothing that anyone will read: its segments are sealed at the last
-//     valid entry, and where its memory cannot be taken away they are quarantined until its process is gone.
+//     valid entry, and where its memory cannot be taken away they are quarantined until its process is gone, and so are the
+//     indirect-pointer words that it knows: their keys get others.
 //
 // Words of a pool have one writer each: log bytes, their KN thread; lease words, their KN; indirect-pointer
 // words, KNs by CAS while the key is replicated, else the DPM; everything else the DPM.

@@ -21,6 +21,8 @@ type rankTable struct {
 	sync.Mutex
 	ranks []rank // by number; 0 is the DPM
 	qps   map[threadKey]*threadState
+	// fences counts the fences since the pool was opened, with one for all before.
+	fences uint64
 }
 
 type rank struct {
@@ -32,6 +34,7 @@ type rank struct {
 	leased   bool   // the lease word has changed since admission, or may have
 	word     uint64 // the lease word as last seen
 	wordAt   time.Time
+	fencedAt uint64 // of a fenced rank: rankTable.fences then
 }
 
 // threadKey names a thread of a process.
@@ -258,7 +261,8 @@ func (p *Pool) Fence(number fabric.Rank, upTo fabric.Incarnation) error {
 			t.Unlock()
 			return fmt.Errorf("fence rank %d: %w", number, err)
 		}
-		r.entry = e
+		t.fences++
+		r.entry, r.fencedAt = e, t.fences
 		p.stopLease(uint32(number))
 	}
 	info := RankInfo{number, upTo, r.identity}

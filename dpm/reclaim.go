@@ -28,6 +28,7 @@ func (p *Pool) reclaimStep() (progress bool, err error) {
 	p.compact.Lock()
 	defer p.compact.Unlock()
 	p.tidyStreams()
+	p.liftQuarantines()
 	for _, step := range []func() (bool, error){p.freeTables, p.freeDead, p.growIndex, p.compactOne} {
 		done, err := step()
 		if err != nil {

@@ -187,12 +187,13 @@ func (p *Pool) lookTables(found *recovery) error {
 	t := &p.ranks
 	t.ranks = make([]rank, p.layout.Ranks)
 	t.qps = map[threadKey]*threadState{}
+	t.fences = 1
 	now := p.o.Clock.Now()
 	var damaged error
 	for i := range t.ranks {
 		at := p.layout.RankEntryOffset(uint32(i))
 		r := &t.ranks[i]
-		*r = rank{restored: true, leased: true, wordAt: now}
+		*r = rank{restored: true, leased: true, wordAt: now, fencedAt: t.fences}
 		if err := format.DecodeRankEntry((*[format.RankEntryBytes]byte)(p.region.View(at, format.RankEntryBytes)), at, &r.entry); err != nil {
 			damaged = errors.Join(damaged, fmt.Errorf("rank %d: %w", i, err))
 		}
@@ -410,6 +411,7 @@ func (p *Pool) repair(found *recovery) error {
 		return err
 	}
 	p.words.restore(found.words)
+	p.quarantineAtOpen()
 	p.report.IndirectWords = len(p.words.used) - p.words.free
 	orphans := p.index.Orphans()
 	p.report.OrphanedTables = len(orphans)

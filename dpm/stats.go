@@ -37,7 +37,8 @@ type Stats struct {
 	IndexProbesPermille uint64
 	IndexGrows          uint64
 
-	IndirectWordsUsed uint64
+	IndirectWordsUsed uint64 // quarantined ones included
+	WordsQuarantined  uint64 // indirect words that a fenced process may still move
 	MetadataRecords   uint64
 	RanksHeld         uint64
 	QueuePairs        uint64
@@ -79,6 +80,7 @@ func (p *Pool) Stats() Stats {
 	st.IndexLoadPermille, st.IndexProbesPermille = uint64(ix.LoadFactor*1000), uint64(ix.BucketsPerLookup*1000)
 	p.words.Lock()
 	st.IndirectWordsUsed = uint64(len(p.words.used) - p.words.free)
+	st.WordsQuarantined = uint64(len(p.words.quarantined))
 	p.words.Unlock()
 	p.meta.Lock()
 	st.MetadataRecords = uint64(len(p.meta.byName))
@@ -160,7 +162,7 @@ func (st *Stats) figures() []figure {
 		{"index_buckets", &st.IndexBuckets}, {"index_slots_used", &st.IndexSlotsUsed},
 		{"index_overflow_buckets", &st.IndexOverflowBuckets}, {"index_load_permille", &st.IndexLoadPermille},
 		{"index_probes_permille", &st.IndexProbesPermille}, {"index_grows", &st.IndexGrows},
-		{"indirect_words_used", &st.IndirectWordsUsed}, {"metadata_records", &st.MetadataRecords},
+		{"indirect_words_used", &st.IndirectWordsUsed}, {"words_quarantined", &st.WordsQuarantined}, {"metadata_records", &st.MetadataRecords},
 		{"ranks_held", &st.RanksHeld}, {"queue_pairs", &st.QueuePairs}, {"calls", &st.Calls}, {"alloc_busy", &st.AllocBusy},
 		{"alloc_no_space", &st.AllocNoSpace}, {"handed_out", &st.HandedOut}, {"merged_entries", &st.MergedEntries},
 		{"merged_bytes", &st.MergedBytes}, {"merged_batches", &st.MergedBatches}, {"merge_stalls", &st.MergeStalls},

@@ -10,22 +10,26 @@ import (
 )
 
 // wordTable hands out indirect-pointer words. The index says which are in use; a word that it does not
-// lead to is free, whatever it holds.
+// lead to is free, whatever it holds, unless it is quarantined.
 type wordTable struct {
 	sync.Mutex
-	used []bool
+	used []bool // or quarantined
 	free int
 	next uint32 // where to look for a free one
+	// installed is the pool's fence count at which a word in use was handed out; 0, and not in here, for those found at
+	// open. quarantined are words that nothing leads to any more and that somebody fenced may still move.
+	installed   map[uint32]uint64
+	quarantined map[uint32]fenceSpan
 }
 
-func (t *wordTable) take() (i uint32, ok bool) {
+func (t *wordTable) take(fences uint64) (i uint32, ok bool) {
 	t.Lock()
 	defer t.Unlock()
 	for range t.used {
 		i = t.next
 		t.next = (t.next + 1) % uint32(len(t.used))
 		if !t.used[i] {
-			t.used[i] = true
+			t.used[i], t.installed[i] = true, fences
 			t.free--
 			return i, true
 		}
@@ -38,6 +42,7 @@ func (t *wordTable) restore(used []bool) {
 	t.Lock()
 	defer t.Unlock()
 	t.used, t.free = used, 0
+	t.installed, t.quarantined = map[uint32]uint64{}, map[uint32]fenceSpan{}
 	for _, u := range used {
 		if !u {
 			t.free++
@@ -48,6 +53,7 @@ func (t *wordTable) restore(used []bool) {
 func (t *wordTable) give(i uint32) {
 	t.Lock()
 	defer t.Unlock()
+	delete(t.installed, i)
 	if t.used[i] {
 		t.used[i] = false
 		t.free++
@@ -82,7 +88,8 @@ func (p *Pool) loadWord(indirect format.Pointer) (format.Pointer, error) {
 
 // Install puts an indirect pointer in front of key and returns it. Nobody may read or write the key
 // meanwhile, and what was written to it must be merged: the ownership protocol sees to both. A key
-// that has one keeps it. One that does not exist gets one that leads to a tombstone.
+// that has one keeps it, unless somebody fenced may still move its word (see renew). One that does not exist gets one
+// that leads to a tombstone.
 //
 // The word, and a tombstone, are flushed first; Apply fences before it publishes the slot; a fence makes that
 // durable. A crash between leaves a word that nothing leads to.
@@ -98,7 +105,7 @@ func (p *Pool) Install(key []byte) (format.Pointer, error) {
 		return 0, fmt.Errorf("install pointer of %q: %w", key, err)
 	}
 	if current.Indirect() {
-		return current, nil
+		return p.renew(hash, key, current)
 	}
 	target := current
 	if current.Nil() {
@@ -106,26 +113,34 @@ func (p *Pool) Install(key []byte) (format.Pointer, error) {
 			return 0, fmt.Errorf("install pointer of %q: %w", key, err)
 		}
 	}
-	i, ok := p.words.take()
+	i, ok := p.words.take(p.ranks.fenceCount())
 	if !ok {
 		return 0, fmt.Errorf("install pointer of %q: %w", key, ErrNoWord)
 	}
+	return p.leadThrough(i, target, index.Mutation{Hash: hash, Key: key, Conditional: true, If: current})
+}
+
+// leadThrough makes word i lead to target and a key's slot lead to word i, in place of what m.If says.
+func (p *Pool) leadThrough(i uint32, target format.Pointer, m index.Mutation) (format.Pointer, error) {
 	p.pin(target, 1)
 	p.writePointerWord(i, target)
-	indirect := format.PackIndirect(p.layout.IndirectOffsetOf(i))
-	outcome, err := p.mutate(index.Mutation{Hash: hash, Key: key, New: indirect, Conditional: true, If: current})
+	m.New = format.PackIndirect(p.layout.IndirectOffsetOf(i))
+	outcome, err := p.mutate(m)
 	if err != nil || outcome == index.Refused {
 		p.words.give(i)
 		p.pin(target, -1)
 		if err == nil {
 			err = ErrBusy // the key is being written: the caller broke the protocol
 		}
-		return 0, fmt.Errorf("install pointer of %q: %w", key, err)
+		return 0, fmt.Errorf("install pointer of %q: %w", m.Key, err)
 	}
-	if !current.Nil() {
-		p.dereference(current)
+	if m.If.Indirect() {
+		p.pin(target, -1) // the old word's
 	}
-	return indirect, nil
+	if !m.If.Nil() {
+		p.dereference(m.If)
+	}
+	return m.New, nil
 }
 
 // Remove takes key's indirect pointer away: its slot leads to its entry again, or is gone if the entry is
@@ -170,9 +185,13 @@ func (p *Pool) Remove(key []byte) error {
 	return nil
 }
 
-// clearWord frees a word that nothing leads to any more. It is zeroed for readers that remember it; what a crash leaves
-// in a free word does not matter, so there is nothing to flush.
+// clearWord frees a word that nothing leads to any more, unless somebody fenced may still move it: then it waits in
+// quarantine. It is zeroed for readers that remember it; what a crash leaves in a free word does not matter, so there is
+// nothing to flush.
 func (p *Pool) clearWord(i uint32) {
+	if p.quarantineWord(i) {
+		return
+	}
 	p.region.Store64(p.layout.IndirectOffsetOf(i), 0)
 	p.words.give(i)
 }

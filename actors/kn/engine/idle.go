@@ -48,6 +48,10 @@ func (e *Engine) Drop(lost func(hash uint64) bool, keys []HashedKey) int {
 	n := e.cache.DropIf(lost)
 	for _, k := range keys {
 		e.cache.Invalidate(k.Key, k.Hash)
+		if s := e.shared[string(k.Key)]; s != nil {
+			// Its pointer may be another one by the time it is served again, in which case the old word leads to the past.
+			s.indirect, s.seen = 0, 0
+		}
 	}
 	return n
 }

@@ -184,3 +184,38 @@ func TestSharedSetLosesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestDroppedSharedKeyForgetsItsPointer covers DPM-6 from an owner's side: when another owner fails, the key may get another
+// pointer word, while the old one goes on holding what it held.
+func TestDroppedSharedKeyForgetsItsPointer(t *testing.T) {
+	r := newRig(t, "tcp", smallPool())
+	a, b := r.engine(0, Options{ProgressEvery: 1 << 40}), r.engine(1, Options{ProgressEvery: 1 << 40})
+	next := r.engine(2, Options{ProgressEvery: 1 << 40}) // comes in the failed owner's place
+	mustBe(t, a.put1("hot", "0"), "ok")
+	r.share("hot", a, b)
+	mustBe(t, a.get1("hot"), "=0")
+	mustBe(t, b.get1("hot"), "=0")
+
+	key := []byte("hot")
+	old, err := r.pool.Install(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := r.pool.Region().Load64(old.Offset())
+	if err := r.pool.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	if renewed, err := r.pool.Install(key); err != nil || renewed == old {
+		t.Fatalf("installed again as %v, %v; was %v", renewed, err, old)
+	}
+	r.pool.Region().Store64(old.Offset(), held) // as a word in quarantine
+	moved := []HashedKey{{Key: key, Hash: hashring.KeyHash(key)}}
+	for _, e := range []*Engine{a, b, next} {
+		e.Drop(func(uint64) bool { return false }, moved)
+		e.Share(moved)
+	}
+	mustBe(t, next.put1("hot", "1"), "ok")
+	mustBe(t, a.get1("hot"), "=1")
+	mustBe(t, b.put1("hot", "2"), "ok")
+	mustBe(t, next.get1("hot"), "=2")
+}

@@ -65,12 +65,25 @@ func (c *Coordinator) newChange(next *hashring.Map, reason string) *change {
 	return ch
 }
 
-// bury makes the change fence and drain dead members instead of asking them.
-func (ch *change) bury(dead []verdict) {
+// bury makes the change fence and drain dead members instead of asking them. Keys that a dead member owned together with others
+// get their pointers installed again: a process that only seems dead may be stopped right before it moves one, and where the
+// memory cannot be taken away from it, the pool gives the key another word (DPM-6). Their other owners hold the keys
+// back meanwhile, as their owners change.
+func (ch *change) bury(from *hashring.Map, dead []verdict) {
 	for _, v := range dead {
 		delete(ch.prepare, v.member.Rank)
 		ch.fence[v.member.Rank] = v
 	}
+	buried := func(o hashring.Owner) bool {
+		_, dead := ch.fence[o.Rank]
+		return dead
+	}
+	for key := range from.Replicated() {
+		if ch.next.Replication([]byte(key)) != hashring.Single && slices.ContainsFunc(from.OwnersOf([]byte(key), nil), buried) {
+			ch.install = append(ch.install, []byte(key))
+		}
+	}
+	slices.SortFunc(ch.install, bytes.Compare)
 }
 
 // waitsFor lists the members whose answer is awaited.

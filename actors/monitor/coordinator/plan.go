@@ -78,7 +78,7 @@ func (c *Coordinator) planFailures(now time.Time, out *Outbox) *change {
 		return nil
 	}
 	ch := c.newChange(next, "failure of "+strings.Join(why, "; "))
-	ch.bury(dead)
+	ch.bury(c.current, dead)
 	return ch
 }
 
@@ -111,7 +111,7 @@ func (c *Coordinator) planJoins(now time.Time, out *Outbox) *change {
 		return nil
 	}
 	ch := c.newChange(next, "join of "+strings.Join(names, ", "))
-	ch.bury(replaced)
+	ch.bury(c.current, replaced)
 	return ch
 }
 
