@@ -38,10 +38,9 @@ test: ## run all tests
 test-python: ## run the Python client's tests
 	@if [ -d tools/python/tests ]; then cd tools/python && /usr/bin/python3 -m unittest discover -s tests -t . ; fi
 
-RACE_PACKAGES := $(shell $(GO) list ./... 2>/dev/null | grep -E '/(actors|dpm|dac|cluster|hashring|internal)(/|$$)')
 race: ## run the concurrent packages under the race detector
 	@tools/install-deps.sh python3-zmq python3-protobuf
-	$(GO) test -race -short $(RACE_PACKAGES)
+	$(GO) test -race -short ./actors/... ./dpm/... ./dac/... ./cluster/... ./hashring/... ./internal/...
 
 invariants: ## run the tests with the dear checks switched on
 	$(GO) test -tags invariants -short ./...
