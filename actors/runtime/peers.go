@@ -71,7 +71,7 @@ type Peers struct {
 		closed  bool
 		metrics PeersMetrics
 	}
-	dirty struct { // taken with a Push's mutex held: nothing is locked under it
+	dirty struct { // who has something to flush; held alone
 		sync.Mutex
 		list  []*Push
 		spare []*Push
