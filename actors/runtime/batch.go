@@ -19,8 +19,9 @@ type Batch struct {
 	// Socket is the PullOptions.Name of the socket they came in by.
 	Socket string
 
-	conn  *pullConn
-	chunk *chunk // the buffer; its size is charged to the connection's credit
+	conn      *pullConn
+	chunk     *chunk // the buffer; its size is charged to the connection's credit
+	simulated bool   // neither of them
 }
 
 var batchPool = sync.Pool{New: func() any { return &Batch{Frames: make([][]byte, 0, 64)} }}
@@ -29,6 +30,10 @@ var batchPool = sync.Pool{New: func() any { return &Batch{Frames: make([][]byte,
 // touched afterwards; builds that check invariants overwrite them.
 func (b *Batch) Release() {
 	conn := b.conn
+	if b.simulated {
+		b.releaseSimulated()
+		return
+	}
 	invariant.Check(conn != nil, "runtime: Batch released twice")
 	c := b.chunk
 	size := len(c.data)

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -175,7 +176,7 @@ func (e *peer) before(o *peer, mine, others time.Time) bool {
 func (p *Peers) evict(e *peer) {
 	delete(p.mu.peers, e.push.address)
 	p.closing.Add(1)
-	go func() {
+	p.background(func() {
 		defer p.closing.Done()
 		dropped := e.push.Close(0)
 		m := e.push.Metrics()
@@ -183,7 +184,7 @@ func (p *Peers) evict(e *peer) {
 		p.mu.metrics.FramesDropped += int64(dropped)
 		p.mu.metrics.FramesRefused += m.FramesRefused
 		p.mu.Unlock()
-	}()
+	})
 }
 
 // FlushDirty flushes every Push that was appended to since the last call; call it at the end
@@ -207,6 +208,7 @@ func (p *Peers) FlushDirty() {
 func (p *Peers) Sweep(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var over []*peer // evicted in an order that is not the map's
 	for _, e := range p.mu.peers {
 		connected, queued := e.push.state()
 		if e.used || queued > 0 {
@@ -222,11 +224,15 @@ func (p *Peers) Sweep(now time.Time) {
 		switch {
 		case !e.downSince.IsZero() && now.Sub(e.downSince) >= p.options.UnreachableAfter:
 			p.mu.metrics.EvictedUnreachable++
-			p.evict(e)
+			over = append(over, e)
 		case !e.idleSince.IsZero() && now.Sub(e.idleSince) >= p.options.IdleAfter:
 			p.mu.metrics.EvictedIdle++
-			p.evict(e)
+			over = append(over, e)
 		}
+	}
+	slices.SortFunc(over, func(a, b *peer) int { return strings.Compare(a.push.address, b.push.address) })
+	for _, e := range over {
+		p.evict(e)
 	}
 }
 
@@ -258,15 +264,21 @@ func (p *Peers) Close(linger time.Duration) {
 		delete(p.mu.peers, address)
 	}
 	p.mu.Unlock()
+	closing := func(push *Push) {
+		dropped := push.Close(linger)
+		p.mu.Lock()
+		p.mu.metrics.FramesDropped += int64(dropped)
+		p.mu.Unlock()
+	}
+	if p.options.Push.private.sim != nil {
+		slices.SortFunc(all, func(a, b *Push) int { return strings.Compare(a.address, b.address) })
+		for _, push := range all {
+			closing(push)
+		}
+		return
+	}
 	for _, push := range all {
-		p.closing.Add(1)
-		go func() {
-			defer p.closing.Done()
-			dropped := push.Close(linger)
-			p.mu.Lock()
-			p.mu.metrics.FramesDropped += int64(dropped)
-			p.mu.Unlock()
-		}()
+		p.closing.Go(func() { closing(push) })
 	}
 	p.closing.Wait()
 }

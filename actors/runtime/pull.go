@@ -126,6 +126,7 @@ type Pull struct {
 	large    *byteBudget
 	log      *quietLog
 	counters pullCounters
+	sim      *simPull // set when the socket is a simulation's, which has no listener
 }
 
 // ListenPull binds address ("tcp://127.0.0.5:6400"; port 0 takes a free one) and begins to
@@ -157,16 +158,30 @@ func ListenPull(address string, o PullOptions) (*Pull, error) {
 }
 
 // Address returns what the socket is bound to, with the port that port 0 became.
-func (p *Pull) Address() string { return p.listener.address }
+func (p *Pull) Address() string {
+	if p.sim != nil {
+		return p.sim.address
+	}
+	return p.listener.address
+}
 
 // Batches returns the channel of received batches. It is closed when Close has returned;
 // batches in it may still be received then and must be released as ever.
 func (p *Pull) Batches() <-chan *Batch { return p.batches }
 
+// Ready says whether a receive from Batches would not wait. On real sockets it may be too late by then.
+func (p *Pull) Ready() bool { return len(p.batches) > 0 || p.sim != nil && p.sim.closed }
+
 // Close unbinds, closes all connections, waits for their goroutines and closes Batches. What
 // was not handed over by then is lost, as when the process dies. Calling it again is a no-op.
 func (p *Pull) Close() error {
-	if p.listener.shut() && p.options.Into == nil {
+	first := false
+	if p.sim != nil {
+		first = p.sim.shut()
+	} else {
+		first = p.listener.shut()
+	}
+	if first && p.options.Into == nil {
 		close(p.batches)
 	}
 	return nil
@@ -174,9 +189,12 @@ func (p *Pull) Close() error {
 
 // Metrics may be called from any goroutine.
 func (p *Pull) Metrics() PullMetrics {
-	c := &p.counters
+	c, connections := &p.counters, 0
+	if p.sim == nil {
+		connections = p.listener.connectionCount()
+	}
 	return PullMetrics{
-		Connections:         p.listener.connectionCount(),
+		Connections:         connections,
 		ConnectionsAccepted: c.accepted.Load(),
 		ConnectionsRefused:  c.refused.Load(),
 		HandshakesFailed:    c.handshakesFailed.Load(),

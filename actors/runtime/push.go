@@ -48,6 +48,7 @@ type PushOptions struct {
 	private struct {
 		share *queueShare
 		dirty func(*Push) // told at the first append since the last flushListed
+		sim   *SimNode    // sends through a simulated network instead
 	}
 }
 
@@ -109,6 +110,7 @@ type Push struct {
 		closing  bool
 		accepted int64
 		dropped  int64
+		sim      simConn
 	}
 }
 
@@ -121,6 +123,9 @@ func NewPush(address string, o PushOptions) *Push {
 	p.mu.queue.limit, p.mu.queue.share = o.QueueBytes, o.private.share
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if p.endpoint, p.invalid = ParseAddress(address); p.invalid != nil {
+		return p
+	}
+	if o.private.sim != nil {
 		return p
 	}
 	p.wg.Add(2)
@@ -136,6 +141,15 @@ func (p *Push) Address() string { return p.address }
 func (p *Push) Connected() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.connected()
+}
+
+// connected says whether there is a connection now. REQUIRES: p.mu.
+func (p *Push) connected() bool {
+	if p.options.private.sim != nil {
+		up, _ := p.simLook()
+		return up
+	}
 	return p.mu.conn != nil
 }
 
@@ -252,7 +266,7 @@ func (p *Push) Metrics() PushMetrics {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return PushMetrics{
-		Connected:      p.mu.conn != nil,
+		Connected:      p.connected(),
 		QueuedBytes:    p.mu.queue.bytes,
 		QueuedFrames:   p.mu.queue.frames(),
 		FramesAccepted: p.mu.accepted,
@@ -262,7 +276,7 @@ func (p *Push) Metrics() PushMetrics {
 		Writes:         p.writes.Load(),
 		WritesBlocked:  p.writesBlocked.Load(),
 		Connects:       p.connects.Load(),
-		Disconnects:    p.disconnects.Load(),
+		Disconnects:    p.disconnects.Load() + p.mu.sim.losses,
 		DialFailures:   p.dialFailures.Load(),
 	}
 }
@@ -290,7 +304,7 @@ func (p *Push) shut(linger time.Duration) {
 	p.mu.changed.Broadcast()
 	p.mu.Unlock()
 	p.Flush()
-	if linger > 0 && p.invalid == nil {
+	if linger > 0 && p.invalid == nil && p.options.private.sim == nil {
 		p.awaitEmpty(linger)
 	}
 	p.cancel()
@@ -335,5 +349,5 @@ func (p *Push) queuedBytes() int {
 func (p *Push) state() (connected bool, queuedBytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.mu.conn != nil, p.mu.queue.bytes
+	return p.connected(), p.mu.queue.bytes
 }

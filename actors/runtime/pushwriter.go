@@ -6,6 +6,9 @@ func (p *Push) Flush() {
 	p.mu.Lock()
 	if p.mu.writing || p.mu.conn == nil || p.mu.queue.bytes == 0 {
 		p.mu.Unlock()
+		if p.options.private.sim != nil {
+			p.simFlush()
+		}
 		return
 	}
 	p.mu.writing = true

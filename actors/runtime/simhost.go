@@ -112,7 +112,7 @@ func (h *SimHost) Tick(name string, period time.Duration) error {
 	}
 	var again func()
 	again = func() {
-		if h.down {
+		if h.down || h.node.down {
 			return
 		}
 		a.step(Message{Kind: KindTick})
@@ -149,7 +149,13 @@ func (a *simActor) incarnate() {
 
 // step runs the actor once and carries out what it wants; a panic makes a new incarnation.
 func (a *simActor) step(m Message) {
-	if a.host.down {
+	if a.host.down || a.host.node.down {
+		return
+	}
+	if a.host.node.paused {
+		if m.Kind != KindTick { // of ticks one more would be enough, and there will be one
+			a.host.node.run(func() { a.step(m) })
+		}
 		return
 	}
 	if a.actor == nil {
@@ -159,6 +165,7 @@ func (a *simActor) step(m Message) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			a.actor = nil
+			a.host.net.panics++
 			a.host.Panics = append(a.host.Panics, fmt.Sprintf("actor %s at a %v message: %v\n%s", a.name, m.Kind, reason, debug.Stack()))
 			a.host.net.After(time.Millisecond, func() {
 				if !a.host.down {

@@ -61,6 +61,12 @@ type SimNet struct {
 	links   map[linkID]*simLink
 	cut     map[[2]string]bool
 	metrics SimMetrics
+
+	generations map[string]int // how often an address was unbound
+	tasks       []*simTask     // in the order of their start
+	running     *simTask       // nil while an event runs
+	due         []*simTask     // room to work in
+	panics      int            // of all actors
 }
 
 // SimEpoch is the time at which every simulation begins.
@@ -77,6 +83,8 @@ func NewSimNet(seed uint64, o SimOptions) *SimNet {
 		sockets: make(map[string]*simSocket),
 		links:   make(map[linkID]*simLink),
 		cut:     make(map[[2]string]bool),
+
+		generations: make(map[string]int),
 	}
 }
 
@@ -113,6 +121,9 @@ func (n *SimNet) Clock() *clock.Manual { return n.clock }
 // Rand is the network's randomness, for tests that want theirs in the same sequence.
 func (n *SimNet) Rand() *rand.Rand { return n.rng }
 
+// Panics returns how many Steps of actors have panicked so far.
+func (n *SimNet) Panics() int { return n.panics }
+
 // Metrics returns the counters so far.
 func (n *SimNet) Metrics() SimMetrics { return n.metrics }
 
@@ -135,6 +146,7 @@ func (n *SimNet) Step() bool {
 	}
 	n.metrics.Events++
 	e.run()
+	n.settle()
 	return true
 }
 

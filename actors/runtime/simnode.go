@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
 // A SimNode is one node's end of a SimNet; it implements Transport. All calls happen in the
@@ -14,6 +16,8 @@ type SimNode struct {
 	ip       string
 	nextPort uint16
 	down     bool
+	paused   bool
+	backlog  []func()               // what happened while it was paused
 	requests map[uint64]*simRequest // in flight
 	nextID   uint64
 }
@@ -199,7 +203,46 @@ func (s *SimNode) unbind() {
 	s.down = true
 	for address, socket := range s.net.sockets {
 		if socket.node == s {
-			delete(s.net.sockets, address)
+			s.unbindAddress(address)
 		}
 	}
+	s.backlog = nil
+	s.net.kill(s)
+}
+
+func (s *SimNode) unbindAddress(address string) {
+	delete(s.net.sockets, address)
+	s.net.generations[address]++
+}
+
+// Clock returns the node's clock, on which goroutines are tasks of the node: they end when it crashes, and stand still while
+// it is paused.
+func (s *SimNode) Clock() clock.Tasks { return simClock{s} }
+
+// run runs f as something that the node's process does: never once it is down, later while it is paused.
+func (s *SimNode) run(f func()) {
+	switch {
+	case s.down:
+	case s.paused:
+		s.backlog = append(s.backlog, f)
+	default:
+		f()
+	}
+}
+
+// Pause stops the node's process, as SIGSTOP does: what comes in waits.
+func (s *SimNode) Pause() { s.paused = true }
+
+// Resume lets a paused node's process go on.
+func (s *SimNode) Resume() {
+	if !s.paused {
+		return
+	}
+	s.paused = false
+	backlog := s.backlog
+	s.backlog = nil
+	for _, f := range backlog {
+		s.net.After(0, func() { s.run(f) })
+	}
+	s.net.After(0, func() {}) // for the tasks whose wait is over
 }

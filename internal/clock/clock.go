@@ -25,6 +25,10 @@ type Timer struct {
 // Stop prevents the timer from firing and reports whether it did so.
 func (t *Timer) Stop() bool { return t.stop() }
 
+// NewTimer returns the timer of another implementation of Clock: it sends once on c, which has room for one, unless stop, which
+// reports whether it prevented that, is called before.
+func NewTimer(c <-chan time.Time, stop func() bool) *Timer { return &Timer{C: c, stop: stop} }
+
 // Real is the machine's clock. Its zero value is ready to use.
 type Real struct{}
 

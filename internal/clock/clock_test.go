@@ -33,3 +33,22 @@ func TestManualTimerWithoutDelayFiresAtOnce(t *testing.T) {
 	<-m.NewTimer(0).C
 	m.Sleep(-time.Second)
 }
+
+// TestGroupWaits: on a clock without tasks a Group is a WaitGroup and Await is nothing.
+func TestGroupWaits(t *testing.T) {
+	var g Group
+	released, ended := make(chan struct{}), false
+	g.Go(Real{}, func() {
+		<-released
+		ended = true
+	})
+	Await(Real{}, func() bool { t.Error("asked on a clock without tasks"); return true })
+	if Closed(released) {
+		t.Error("an open channel is closed")
+	}
+	close(released)
+	g.Wait()
+	if !ended || !Closed(released) {
+		t.Error("Wait returned too early")
+	}
+}
