@@ -265,7 +265,7 @@ func checkKilled(t *testing.T, path, durability string, tried int, unknown map[i
 		}
 	}
 	t.Logf("%d batches acknowledged, %d unknown\n%v", tried+1-len(unknown), len(unknown), p.Recovery())
-	if problems := p.audit(); len(problems) > 0 {
+	if problems := p.Audit(); len(problems) > 0 {
 		t.Error(problems)
 	}
 }

@@ -35,7 +35,7 @@ func TestLoad(t *testing.T) {
 	if err := p.Load([]format.Entry{set, loadable(7, 5), loadable(7, 6), loadable(8, 9)}); err != nil {
 		t.Fatal(err)
 	}
-	if problems := p.audit(); len(problems) > 0 {
+	if problems := p.Audit(); len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	p = mustOpen(t, testOptions(pmem.NewFakeFrom(fake.StrictImage(), pmem.Fsync), shape))
@@ -63,7 +63,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("a loaded key overwritten reads %q", got)
 	}
 	checkIndex(t, p)
-	if problems := p.audit(); len(problems) > 0 {
+	if problems := p.Audit(); len(problems) > 0 {
 		t.Error(problems)
 	}
 }
@@ -88,7 +88,7 @@ func TestLoadRefuses(t *testing.T) {
 	if st := p.Stats(); st.FreeSegments < 3 {
 		t.Errorf("the reserve is gone:\n%s", st)
 	}
-	if problems := p.audit(); len(problems) > 0 {
+	if problems := p.Audit(); len(problems) > 0 {
 		t.Error(problems)
 	}
 }

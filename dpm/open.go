@@ -1,10 +1,10 @@
 package dpm
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -127,7 +127,7 @@ func (p *Pool) format() error {
 		return err
 	}
 	var random [20]byte
-	if _, err := rand.Read(random[:]); err != nil {
+	if _, err := io.ReadFull(p.o.private.entropy, random[:]); err != nil {
 		return fmt.Errorf("draw the pool's identity: %w", err)
 	}
 	s := format.Superblock{

@@ -1,7 +1,9 @@
 package dpm
 
 import (
+	"crypto/rand"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/format"
@@ -53,18 +55,35 @@ type Options struct {
 
 	Clock  clock.Clock
 	Events EventListener
+	// Simulation replaces the machine. Default: the real one.
+	Simulation *Simulation
 
 	private struct {
 		region     pmem.Region // opens this instead of a file
 		alive      func(pid uint32, start uint64) bool
+		entropy    io.Reader
 		pollAtMost time.Duration
 		// indexMaxOverflow is index.Options.MaxOverflow.
 		indexMaxOverflow float64
 	}
 }
 
+// Simulation is what stands for the machine in a simulation of a whole cluster. The pool opens Region, which is all zeros when it
+// is new, and does not close it.
+type Simulation struct {
+	Region pmem.Region
+	// Alive says whether the process of that number and start runs.
+	Alive func(pid uint32, start uint64) bool
+	// Entropy is where a new pool's identity comes from.
+	Entropy io.Reader
+}
+
 // EnsureDefaults fills zero fields.
 func (o *Options) EnsureDefaults() {
+	o.private.entropy = rand.Reader
+	if s := o.Simulation; s != nil {
+		o.private.region, o.private.alive, o.private.entropy = s.Region, s.Alive, s.Entropy
+	}
 	o.Shape.EnsureDefaults()
 	if o.Bytes == 0 {
 		o.Bytes = 1 << 30

@@ -76,7 +76,7 @@ func TestMixedUpdatesSettleAtHalfMoreThanTheLiveData(t *testing.T) {
 	if worst > 1.5 {
 		t.Errorf("%.2f times the live data plus 8 segments, want at most 1.5", worst)
 	}
-	if problems := p.audit(); len(problems) > 0 {
+	if problems := p.Audit(); len(problems) > 0 {
 		t.Error(problems)
 	}
 }

@@ -104,7 +104,7 @@ func TestFullPoolRefusesPutsServesTheRestAndRecovers(t *testing.T) {
 			t.Fatalf("k%d = %.20q, want %.20q", i, got, want)
 		}
 	}
-	if problems := p.audit(); len(problems) > 0 {
+	if problems := p.Audit(); len(problems) > 0 {
 		t.Error(problems)
 	}
 }
@@ -165,7 +165,7 @@ func spaceCurve(t testing.TB, segments uint32, keys, valueBytes int, poolFuls fl
 		}
 		next += 0.25
 	}
-	if problems := p.audit(); len(problems) > 0 {
+	if problems := p.Audit(); len(problems) > 0 {
 		t.Error(problems)
 	}
 	return worst, 1 + float64(p.Stats().MovedBytes)/written

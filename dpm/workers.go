@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/internal/planted"
 )
 
@@ -12,7 +13,7 @@ import (
 type gate struct {
 	once    sync.Once
 	stop    chan struct{}
-	work    sync.WaitGroup
+	work    clock.Group
 	merge   chan struct{} // capacity: the number of mergers
 	reclaim chan struct{} // capacity 1
 }
@@ -55,12 +56,7 @@ func (p *Pool) wakeReclaimer() {
 
 // pause waits a while, or until the pool closes.
 func (p *Pool) pause(d time.Duration) {
-	timer := p.o.Clock.NewTimer(d)
-	select {
-	case <-timer.C:
-	case <-p.gate.stop:
-		timer.Stop()
-	}
+	clock.Wait(p.o.Clock, d, nil, p.gate.stop)
 }
 
 // start runs the workers.
@@ -69,11 +65,9 @@ func (p *Pool) start() {
 		return
 	}
 	for i := range p.o.Workers {
-		p.gate.work.Add(1)
-		go p.mergeLoop(i)
+		p.gate.work.Go(p.o.Clock, func() { p.mergeLoop(i) })
 	}
-	p.gate.work.Add(1)
-	go p.reclaimLoop()
+	p.gate.work.Go(p.o.Clock, p.reclaimLoop)
 }
 
 // stopped says whether the pool is closing.
@@ -94,7 +88,6 @@ const (
 // mergeLoop merges what it finds, any stream that no other worker is at. Open segments fill without
 // anybody telling, so it looks again after a pause that grows while there is nothing.
 func (p *Pool) mergeLoop(number int) {
-	defer p.gate.work.Done()
 	var m merger
 	idle := pollAtLeast
 	// Merging owes nobody haste: laziness is no bug, but gives that one the time to show.
@@ -107,16 +100,10 @@ func (p *Pool) mergeLoop(number int) {
 		if lazy {
 			idle = lazyPause
 		}
-		timer := p.o.Clock.NewTimer(idle)
-		idle = min(2*idle, p.o.private.pollAtMost)
-		select {
-		case <-p.gate.stop:
-			timer.Stop()
+		if clock.Wait(p.o.Clock, idle, p.gate.merge, p.gate.stop) == clock.Stopped {
 			return
-		case <-p.gate.merge:
-			timer.Stop()
-		case <-timer.C:
 		}
+		idle = min(2*idle, p.o.private.pollAtMost)
 	}
 }
 
@@ -144,7 +131,6 @@ func (p *Pool) mergeRound(number int, m *merger) (progress bool) {
 
 // reclaimLoop does housekeeping when told to and from time to time.
 func (p *Pool) reclaimLoop() {
-	defer p.gate.work.Done()
 	for !p.stopped() {
 		p.watchLeases()
 		progress, err := p.reclaimStep()
@@ -154,14 +140,8 @@ func (p *Pool) reclaimLoop() {
 		if progress && err == nil {
 			continue
 		}
-		timer := p.o.Clock.NewTimer(min(p.o.LeaseLength/8, 50*time.Millisecond))
-		select {
-		case <-p.gate.stop:
-			timer.Stop()
+		if clock.Wait(p.o.Clock, min(p.o.LeaseLength/8, 50*time.Millisecond), p.gate.reclaim, p.gate.stop) == clock.Stopped {
 			return
-		case <-p.gate.reclaim:
-			timer.Stop()
-		case <-timer.C:
 		}
 	}
 }

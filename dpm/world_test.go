@@ -223,7 +223,7 @@ func (w *world) recover() {
 
 // checkTwice opens a copy of what recovery left durable: it must find nothing to do.
 func (w *world) checkTwice() {
-	if problems := w.pool.audit(); len(problems) > 0 {
+	if problems := w.pool.Audit(); len(problems) > 0 {
 		violated("after recovery: %v", problems)
 	}
 	before := w.fake.StrictImage()
@@ -468,7 +468,7 @@ func (w *world) verify() {
 		w.meta[name] = []metaState{found}
 	}
 	w.checkRanks()
-	if problems := w.pool.audit(); len(problems) > 0 {
+	if problems := w.pool.Audit(); len(problems) > 0 {
 		violated("%v", problems)
 	}
 	w.pool.index.Check(func(problem index.Problem) bool {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/internal/random"
 	"github.com/dinomo-kv/dinomo/messages"
 )
@@ -60,13 +61,13 @@ func New(o Options) (*Client, error) {
 	if c.names, err = c.listen(messages.ClientKeyAddress); err != nil {
 		return nil, errors.Join(err, c.answers.Close())
 	}
-	c.peers = runtime.NewPeers(runtime.PeersOptions{
+	c.peers = o.System.NewPeers(runtime.PeersOptions{
 		// What waits for a server that is away must not reach it long after we gave up: it may be a write.
 		UnreachableAfter: o.AttemptTimeout,
 		Push:             runtime.PushOptions{DialBackoffMax: 250 * time.Millisecond, LocalIP: o.LocalIP, Logf: o.Logf},
 	})
 	c.mu.core = newCore(o, &sockets{c.peers}, c.answers.Address(), c.names.Address(), random.New(o.Seed))
-	go c.loop()
+	clock.Go(o.Clock, c.loop)
 	return c, nil
 }
 
@@ -75,7 +76,7 @@ func (c *Client) listen(s messages.Socket) (*runtime.Pull, error) {
 	if err != nil {
 		return nil, err
 	}
-	pull, err := runtime.ListenPull(at, runtime.PullOptions{Name: s.String(), MaxFrameBytes: c.options.MaxAnswerBytes, Logf: c.options.Logf})
+	pull, err := c.options.System.ListenPull(at, runtime.PullOptions{Name: s.String(), MaxFrameBytes: c.options.MaxAnswerBytes, Logf: c.options.Logf})
 	if err != nil {
 		return nil, fmt.Errorf("%s socket: %w (clients that share an IP need different port offsets)", s, err)
 	}
@@ -175,12 +176,14 @@ func (c *Client) Close() error {
 	first := !c.mu.closed
 	c.mu.closed = true
 	c.mu.Unlock()
+	if first {
+		close(c.closing)
+	}
+	clock.Await(c.options.Clock, func() bool { return clock.Closed(c.done) })
+	<-c.done
 	if !first {
-		<-c.done
 		return nil
 	}
-	close(c.closing)
-	<-c.done
 	err := errors.Join(c.answers.Close(), c.names.Close())
 	for b := range c.answers.Batches() {
 		b.Release()

@@ -17,21 +17,26 @@ const maxBatchesPerFlush = 8
 func (c *Client) loop() {
 	defer close(c.done)
 	alarm := alarm{clock: c.options.Clock}
+	ready := []func() bool{
+		c.answers.Ready, c.names.Ready, func() bool { return len(c.wake) > 0 }, func() bool { return len(alarm.fired) > 0 },
+		func() bool { return clock.Closed(c.closing) },
+	}
 	for {
+		first := clock.Await(c.options.Clock, ready...)
 		select {
-		case b := <-c.answers.Batches():
+		case b := <-clock.Only(first, 0, c.answers.Batches()):
 			c.flushSoon.Store(true)
 			c.drain(b)
-		case b := <-c.names.Batches():
+		case b := <-clock.Only(first, 1, c.names.Batches()):
 			c.flushSoon.Store(true)
 			c.handleNames(b)
-		case <-c.wake:
+		case <-clock.Only(first, 2, c.wake):
 			c.flushSoon.Store(true)
-		case <-alarm.fired:
+		case <-clock.Only(first, 3, alarm.fired):
 			c.flushSoon.Store(true)
 			alarm.fired = nil
 			c.handleTick()
-		case <-c.closing:
+		case <-clock.Only(first, 4, c.closing):
 			alarm.stop()
 			c.abandon()
 			return

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/internal/random"
 	"github.com/dinomo-kv/dinomo/messages"
@@ -55,6 +56,8 @@ type Options struct {
 	Seed uint64
 	// Clock is the time for timeouts and timestamps. Default the machine's.
 	Clock clock.Clock
+	// System holds the sockets. Default runtime.Machine.
+	System runtime.System
 	// Logf receives lines about peers that misbehave. Nil: silent.
 	Logf func(format string, args ...any)
 }
@@ -80,6 +83,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Clock == nil {
 		o.Clock = clock.Real{}
+	}
+	if o.System == nil {
+		o.System = runtime.Machine{}
 	}
 }
 

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/dpm"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/format"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
@@ -23,13 +23,12 @@ const tellAgain = 10 * time.Millisecond
 
 // Node is a running DPM node. Make it with Start.
 type Node struct {
-	o         Options
-	pool      *dpm.Pool
-	listener  fabric.Listener
-	transport *runtime.TCP
-	host      *runtime.Host
-	cancel    context.CancelFunc
-	chores    sync.WaitGroup
+	o        Options
+	pool     *dpm.Pool
+	listener fabric.Listener
+	actors   runtime.Actors
+	cancel   context.CancelFunc
+	chores   clock.Group
 }
 
 // Start opens the pool and serves it. An occupied port, and a pool file that is missing, foreign, damaged or in use, are
@@ -73,27 +72,26 @@ func (n *Node) control() error {
 	o := &n.o
 	transport := o.Transport
 	transport.Clock, transport.Logf = o.Clock, o.Logf
-	n.transport = runtime.NewTCP(transport)
-	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
+	n.actors = o.System.NewActors(transport, runtime.HostOptions{MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
 	var w surroundings
 	w.ctx, n.cancel = context.WithCancel(context.Background())
 	w.pool, w.verbs, w.self = poolOf{n.pool}, n.verbs, n.self
-	w.spawn = func(work func()) { n.chores.Go(work) }
-	if err := n.host.Spawn(actorName, func() runtime.Actor { return newControl(o, w) }); err != nil {
+	w.spawn = func(work func()) { n.chores.Go(o.Clock, work) }
+	if err := n.actors.Spawn(actorName, func() runtime.Actor { return newControl(o, w) }); err != nil {
 		return err
 	}
 	a, err := o.Plan.Address(o.IP, messages.DPMControl, 0)
 	if err != nil {
 		return err
 	}
-	_, err = n.host.Bind(actorName, "control", a.String())
+	_, err = n.actors.Bind(actorName, "control", a.String())
 	return err
 }
 
 // self tells the actor something, however full its mailbox is: a chore whose end it never learned of would never be
 // repeated.
 func (n *Node) self(body any) {
-	for errors.Is(n.host.Tell(actorName, body), runtime.ErrMailboxFull) {
+	for errors.Is(n.actors.Tell(actorName, body), runtime.ErrMailboxFull) {
 		n.o.Clock.Sleep(tellAgain)
 	}
 }
@@ -113,15 +111,15 @@ func (n *Node) Close() error {
 	if n.cancel != nil {
 		n.cancel()
 	}
-	if n.host != nil {
-		err = n.host.Stop()
+	if n.actors != nil {
+		err = n.actors.Stop()
 	}
 	n.chores.Wait()
 	if n.pool != nil {
 		err = errors.Join(err, n.pool.Close()) // and the listener
 	}
-	if n.transport != nil {
-		err = errors.Join(err, n.transport.Close())
+	if n.actors != nil {
+		err = errors.Join(err, n.actors.Close())
 	}
 	return err
 }
@@ -161,4 +159,4 @@ func logged(e dpm.EventListener, logf func(string, ...any)) dpm.EventListener {
 }
 
 // HostMetrics returns the counters of the node's actor.
-func (n *Node) HostMetrics() runtime.HostMetrics { return n.host.Metrics() }
+func (n *Node) HostMetrics() runtime.HostMetrics { return n.actors.Metrics() }

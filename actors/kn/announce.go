@@ -1,7 +1,6 @@
 package kn
 
 import (
-	"os"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
@@ -74,6 +73,6 @@ func (a *announcing) tick(c *control, now time.Time, out *runtime.Outbox) {
 	}
 	c.sendMonitors(&messages.NodeHello{
 		Rank: uint32(c.self.rank), PublicIp: c.o.PublicIP, PrivateIp: c.o.PrivateIP, Threads: uint32(c.o.Threads),
-		Incarnation: c.self.incarnation, Tier: uint32(messages.Tier_MEMORY), JoinCount: a.joins, Pid: uint64(os.Getpid()),
+		Incarnation: c.self.incarnation, Tier: uint32(messages.Tier_MEMORY), JoinCount: a.joins, Pid: uint64(c.o.PID),
 	}, out)
 }

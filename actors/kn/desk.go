@@ -65,14 +65,7 @@ func (d *desk) run(ctx context.Context) {
 			d.swap(ctx, swap)
 		}
 		d.read(ctx)
-		timer := d.clock.NewTimer(d.period)
-		select {
-		case <-timer.C:
-		case <-d.wake:
-			timer.Stop()
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		clock.Wait(d.clock, d.period, d.wake, ctx.Done())
 	}
 }
 

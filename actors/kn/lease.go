@@ -60,11 +60,7 @@ func (k *leaseKeeper) run(ctx context.Context) {
 		case err == nil && k.away.Swap(false):
 			k.logf("lease: renewed again")
 		}
-		timer := k.clock.NewTimer(k.period)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if clock.Wait(k.clock, k.period, nil, ctx.Done()) == clock.Stopped {
 			return
 		}
 	}

@@ -32,6 +32,9 @@ func (m *mailbox) poke() {
 	}
 }
 
+// poked says whether the thread has been woken.
+func (m *mailbox) poked() bool { return len(m.wake) > 0 }
+
 // take returns all commands, oldest first, until the next take.
 func (m *mailbox) take() []any {
 	clear(m.spare)

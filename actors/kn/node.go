@@ -5,17 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"sync"
 
 	"github.com/dinomo-kv/dinomo/actors/kn/engine"
 	"github.com/dinomo-kv/dinomo/actors/kn/guard"
 	"github.com/dinomo-kv/dinomo/actors/runtime"
-	"github.com/dinomo-kv/dinomo/dpm"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/remote"
 	"github.com/dinomo-kv/dinomo/hashring"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/messages"
 	"github.com/dinomo-kv/dinomo/messages/lattice"
 )
@@ -26,11 +25,10 @@ type Node struct {
 	session *remote.Session
 	lease   *leaseKeeper
 	threads []*thread
-	net     *runtime.TCP
-	host    *runtime.Host
+	actors  runtime.Actors
 	cancel  context.CancelFunc
-	work    sync.WaitGroup // lease keeper, desk
-	serving sync.WaitGroup // threads
+	work    clock.Group // lease keeper, desk
+	serving clock.Group // threads
 	closing sync.Once
 	closed  error
 
@@ -72,7 +70,7 @@ func (n *Node) start(ctx context.Context) error {
 	o.Logf("waits for the DPM at %s", o.DPM)
 	var err error
 	n.session, err = remote.Dial(ctx, remote.Options{
-		Dialer: o.Dialer, Address: o.DPM, Identity: o.PrivateIP, PID: uint32(os.Getpid()), PIDStart: dpm.ProcessStart(uint32(os.Getpid())),
+		Dialer: o.Dialer, Address: o.DPM, Identity: o.PrivateIP, PID: o.PID, PIDStart: o.PIDStart,
 		DialTimeout: o.DialTimeout, Timeout: o.VerbTimeout, LocalIP: o.LocalIP, Clock: o.Clock,
 		Waiting: func(err error) { o.Logf("still waits for the DPM at %s: %v", o.DPM, err) },
 	})
@@ -85,8 +83,7 @@ func (n *Node) start(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.lease = newLeaseKeeper(n.session, o.Clock, o.RenewPeriod, n.finish, o.Logf)
-	n.work.Add(1)
-	go func() { defer n.work.Done(); n.lease.run(background) }()
+	n.work.Go(o.Clock, func() { n.lease.run(background) })
 
 	codec, err := messages.NewCodec(o.Limits)
 	if err != nil {
@@ -102,8 +99,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	for _, t := range n.threads {
-		n.serving.Add(1)
-		go func() { defer n.serving.Done(); t.run() }()
+		n.serving.Go(o.Clock, t.run)
 	}
 	return nil
 }
@@ -117,12 +113,12 @@ func (n *Node) openThread(ctx context.Context, number int, self identity, codec 
 	}
 	pullOptions := o.Pull
 	pullOptions.Clock, pullOptions.Logf = o.Clock, o.Logf
-	pull, err := runtime.ListenPull(address.String(), pullOptions)
+	pull, err := o.System.ListenPull(address.String(), pullOptions)
 	if err != nil {
 		return err
 	}
 	t := &thread{
-		number: number, o: o, self: self, lease: n.lease, codec: codec, pull: pull, peers: runtime.NewPeers(o.Peers),
+		number: number, o: o, self: self, lease: n.lease, codec: codec, pull: pull, peers: o.System.NewPeers(o.Peers),
 		mailbox: newMailbox(), lost: n.finish, public: public, tell: n.tell,
 	}
 	t.round.answer = &messages.KeyResponse{}
@@ -148,11 +144,10 @@ func (n *Node) openThread(ctx context.Context, number int, self identity, codec 
 // startControl hosts the control actor and binds its sockets: all of the port table's that are not request sockets.
 func (n *Node) startControl(ctx context.Context, self identity, codec *messages.Codec, public *published) error {
 	o := &n.o
-	n.net = runtime.NewTCP(runtime.TCPOptions{
+	n.actors = o.System.NewActors(runtime.TCPOptions{
 		Clock: o.Clock, Logf: o.Logf, Req: runtime.ReqOptions{LocalIP: o.LocalIP},
 		Peers: runtime.PeersOptions{Push: runtime.PushOptions{LocalIP: o.LocalIP}},
-	})
-	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.net, Clock: o.Clock, Logf: o.Logf})
+	}, runtime.HostOptions{Clock: o.Clock, Logf: o.Logf})
 	address := o.address(o.PrivateIP, messages.KNControl)
 	d := newDesk(n.session, o.Clock, o.MapPeriod, n.tell)
 	c := &control{
@@ -163,7 +158,7 @@ func (n *Node) startControl(ctx context.Context, self identity, codec *messages.
 	for _, t := range n.threads {
 		c.threads = append(c.threads, t.mailbox)
 	}
-	if err := n.host.Spawn(actorName, func() runtime.Actor { return c }); err != nil {
+	if err := n.actors.Spawn(actorName, func() runtime.Actor { return c }); err != nil {
 		return err
 	}
 	bindings, err := o.Plan.Bindings(messages.RoleKN, o.Threads)
@@ -178,9 +173,9 @@ func (n *Node) startControl(ctx context.Context, self identity, codec *messages.
 		if err != nil {
 			return err
 		}
-		bind, name := n.host.Bind, b.Socket.String()
+		bind, name := n.actors.Bind, b.Socket.String()
 		if b.Socket.Pattern() == messages.Rep {
-			bind = n.host.BindReply
+			bind = n.actors.BindReply
 		}
 		if b.Socket.PerThread() {
 			name += "/" + strconv.Itoa(b.Thread)
@@ -189,15 +184,14 @@ func (n *Node) startControl(ctx context.Context, self identity, codec *messages.
 			return err
 		}
 	}
-	n.work.Add(1)
-	go func() { defer n.work.Done(); d.run(ctx) }()
-	return n.host.Tick(actorName, tickPeriod)
+	n.work.Go(o.Clock, func() { d.run(ctx) })
+	return n.actors.Tick(actorName, tickPeriod)
 }
 
 // tell gives a message to the control actor. Every message that must not be lost is asked for again by a timer of whoever
 // waits for it.
 func (n *Node) tell(body any) {
-	if err := n.host.Tell(actorName, body); err != nil && !errors.Is(err, runtime.ErrClosed) {
+	if err := n.actors.Tell(actorName, body); err != nil && !errors.Is(err, runtime.ErrClosed) {
 		n.o.Logf("control actor: %v", err)
 	}
 }
@@ -251,8 +245,8 @@ func (n *Node) shut() error {
 		t.mailbox.put(stop{})
 	}
 	n.serving.Wait()
-	if n.host != nil {
-		errs = append(errs, n.host.Stop(), n.net.Close())
+	if n.actors != nil {
+		errs = append(errs, n.actors.Stop(), n.actors.Close())
 	}
 	for _, t := range n.threads {
 		errs = append(errs, t.close())

@@ -3,10 +3,12 @@ package kn
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
 	"github.com/dinomo-kv/dinomo/dac"
+	"github.com/dinomo-kv/dinomo/dpm"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/remote"
 	"github.com/dinomo-kv/dinomo/hashring"
@@ -67,7 +69,13 @@ type Options struct {
 	// widely, while the first of them waits for the last.
 	DrainRequests int
 
+	// PID and PIDStart name the process to the pool, see remote.Options. Default: this one.
+	PID      uint32
+	PIDStart uint64
+
 	Clock clock.Clock
+	// System holds the sockets and the control actor. Default runtime.Machine.
+	System runtime.System
 	// Logf receives the node's log, a line a call. Default: nothing.
 	Logf func(format string, args ...any)
 	// Version is printed first, with RandomSeed, from which the node's random choices start. Default: a fresh one.
@@ -101,6 +109,13 @@ func (o *Options) EnsureDefaults() {
 	o.Peers.EnsureDefaults()
 	if o.Clock == nil {
 		o.Clock = clock.Real{}
+	}
+	if o.PID == 0 {
+		o.PID = uint32(os.Getpid())
+		o.PIDStart = dpm.ProcessStart(o.PID)
+	}
+	if o.System == nil {
+		o.System = runtime.Machine{}
 	}
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}

@@ -35,6 +35,7 @@ type thread struct {
 	timerAt time.Time
 	sweepAt time.Time
 	stopped bool
+	ready   []func() bool // the cases of its select
 }
 
 // identity is who the node is in the pool and on the ring.
@@ -51,6 +52,7 @@ const (
 
 // run serves until it is told to stop.
 func (t *thread) run() {
+	t.ready = []func() bool{t.pull.Ready, t.mailbox.poked, func() bool { return t.timer.Fired() }}
 	for !t.stopped {
 		t.wait()
 		now := t.o.Clock.Now()
@@ -88,15 +90,16 @@ func (t *thread) wait() {
 	}
 	t.engine.Idle(t.o.Clock.Now())
 	t.arm()
+	first := clock.Await(t.o.Clock, t.ready...)
 	select {
-	case b, open := <-t.pull.Batches():
+	case b, open := <-clock.Only(first, 0, t.pull.Batches()):
 		if !open {
 			t.stopped = true
 			return
 		}
 		r.batches = append(r.batches, b)
-	case <-t.mailbox.wake:
-	case <-t.timer.C:
+	case <-clock.Only(first, 1, t.mailbox.wake):
+	case <-clock.Only(first, 2, t.timer.C):
 		t.timer = nil
 	}
 }

@@ -17,8 +17,7 @@ const tickPeriod = 10 * time.Millisecond
 
 // Node is a running M-node. Make it with Start.
 type Node struct {
-	transport *runtime.TCP
-	host      *runtime.Host
+	actors runtime.Actors
 }
 
 // Start binds the node's sockets and begins to watch.
@@ -29,9 +28,8 @@ func Start(o Options) (*Node, error) {
 	}
 	transport := o.Transport
 	transport.Clock, transport.Logf = o.Clock, o.Logf
-	n := &Node{transport: runtime.NewTCP(transport)}
-	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
-	if err := Install(n.host, &o); err != nil {
+	n := &Node{actors: o.System.NewActors(transport, runtime.HostOptions{MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})}
+	if err := Install(n.actors, &o); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
@@ -67,8 +65,8 @@ func Install(stage runtime.Stage, o *Options) error {
 
 // Close unbinds everything and returns when no goroutine is left.
 func (n *Node) Close() error {
-	return errors.Join(n.host.Stop(), n.transport.Close())
+	return errors.Join(n.actors.Stop(), n.actors.Close())
 }
 
 // HostMetrics returns the counters of the node's actor.
-func (n *Node) HostMetrics() runtime.HostMetrics { return n.host.Metrics() }
+func (n *Node) HostMetrics() runtime.HostMetrics { return n.actors.Metrics() }

@@ -45,12 +45,12 @@ type addressThread struct {
 func newAddressThread(o *Options, thread int, codec *messages.Codec, t *table) (*addressThread, error) {
 	pullOptions := o.Pull
 	pullOptions.Name, pullOptions.Logf = messages.RouteKeyAddress.String(), o.Logf
-	pull, err := runtime.ListenPull(o.address(o.IP, messages.RouteKeyAddress, thread), pullOptions)
+	pull, err := o.System.ListenPull(o.address(o.IP, messages.RouteKeyAddress, thread), pullOptions)
 	if err != nil {
 		return nil, err
 	}
 	return &addressThread{
-		pull: pull, peers: runtime.NewPeers(o.Peers), codec: codec, table: t, clock: o.Clock, done: make(chan struct{}),
+		pull: pull, peers: o.System.NewPeers(o.Peers), codec: codec, table: t, clock: o.Clock, done: make(chan struct{}),
 		owners: make([]hashring.Owner, 0, 64),
 	}, nil
 }
@@ -60,16 +60,18 @@ func (t *addressThread) run() {
 	defer close(t.done)
 	timer := t.clock.NewTimer(sweepEvery)
 	defer func() { timer.Stop() }()
+	ready := []func() bool{t.pull.Ready, func() bool { return timer.Fired() }}
 	for {
+		first := clock.Await(t.clock, ready...)
 		select {
-		case batch, ok := <-t.pull.Batches():
+		case batch, ok := <-clock.Only(first, 0, t.pull.Batches()):
 			if !ok {
 				return
 			}
 			t.handle(batch)
 			t.handleWaiting()
 			t.peers.FlushDirty()
-		case now := <-timer.C:
+		case now := <-clock.Only(first, 1, timer.C):
 			t.peers.Sweep(now)
 			timer = t.clock.NewTimer(sweepEvery)
 		}

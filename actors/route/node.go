@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
@@ -29,9 +30,8 @@ const linger = time.Second
 
 // Node is a running routing node. Make it with Start.
 type Node struct {
-	transport *runtime.TCP
-	host      *runtime.Host
-	threads   []*addressThread
+	actors  runtime.Actors
+	threads []*addressThread
 }
 
 // Start binds the node's sockets and begins to answer: with NO_SERVERS until the pool has a map.
@@ -51,14 +51,13 @@ func Start(o Options) (*Node, error) {
 		if err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
-		go thread.run()
+		clock.Go(o.Clock, thread.run)
 		n.threads = append(n.threads, thread)
 	}
 	transport := o.Transport
 	transport.Clock, transport.Logf = o.Clock, o.Logf
-	n.transport = runtime.NewTCP(transport)
-	n.host = runtime.NewHost(runtime.HostOptions{Transport: n.transport, MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
-	if err := install(n.host, &o, t, n.counters); err != nil {
+	n.actors = o.System.NewActors(transport, runtime.HostOptions{MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
+	if err := install(n.actors, &o, t, n.counters); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
@@ -116,17 +115,17 @@ func (n *Node) counters() map[string]uint64 {
 // Close answers what has arrived, unbinds everything and returns when no goroutine is left.
 func (n *Node) Close() error {
 	var err error
-	if n.host != nil {
-		err = n.host.Stop()
+	if n.actors != nil {
+		err = n.actors.Stop()
 	}
 	for _, t := range n.threads {
 		err = errors.Join(err, t.close(linger))
 	}
-	if n.transport != nil {
-		err = errors.Join(err, n.transport.Close())
+	if n.actors != nil {
+		err = errors.Join(err, n.actors.Close())
 	}
 	return err
 }
 
 // HostMetrics returns the counters of the node's actor.
-func (n *Node) HostMetrics() runtime.HostMetrics { return n.host.Metrics() }
+func (n *Node) HostMetrics() runtime.HostMetrics { return n.actors.Metrics() }

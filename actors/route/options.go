@@ -41,6 +41,8 @@ type Options struct {
 	// Mailbox is how many messages may wait for the node's actor. Default as runtime.HostOptions.
 	Mailbox int
 	Clock   clock.Clock
+	// System holds the sockets and actors. Default runtime.Machine.
+	System runtime.System
 	// Logf receives a line for each map and each membership change. Nil: silent.
 	Logf func(format string, args ...any)
 }
@@ -72,6 +74,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Clock == nil {
 		o.Clock = clock.Real{}
+	}
+	if o.System == nil {
+		o.System = runtime.Machine{}
 	}
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
 // passing says whether an attempt that failed with err may succeed later without anybody's doing.
@@ -31,12 +32,8 @@ func (s *Session) retry(ctx context.Context, attempt func() error) error {
 			told = now
 			s.o.Waiting(err)
 		}
-		timer := s.o.Clock.NewTimer(s.o.RetryEvery)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if clock.Wait(s.o.Clock, s.o.RetryEvery, nil, ctx.Done()) == clock.Stopped {
 			return errors.Join(err, ctx.Err())
-		case <-timer.C:
 		}
 	}
 }

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/format"
 	"github.com/dinomo-kv/dinomo/dpm/remote"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
@@ -29,7 +29,7 @@ type link struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan error // the outcome of a reconnection
-	wg     sync.WaitGroup
+	work   clock.Group
 }
 
 type linkState uint8
@@ -58,7 +58,7 @@ func (l *link) up() bool { return l.state == linkUp }
 
 func (l *link) close() error {
 	l.cancel()
-	l.wg.Wait()
+	l.work.Wait()
 	return l.thread.Close()
 }
 
@@ -104,12 +104,10 @@ func (e *Engine) away(why error) {
 		}
 	}
 	l.spend()
-	l.wg.Add(1)
-	go func() {
-		defer l.wg.Done()
+	l.work.Go(e.o.Clock, func() {
 		l.done <- l.thread.Reconnect(l.ctx)
 		e.o.Changed()
-	}()
+	})
 }
 
 // spend keeps the counts of a queue pair that is about to be replaced.

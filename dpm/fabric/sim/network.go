@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,12 +74,27 @@ func (n *Network) Cut(identity string, cut bool) {
 	n.mu.cut[identity] = cut
 }
 
+// Drop breaks all queue pairs of the node of that identity, as its process' death does where the listener learns of it. What was
+// under way is executed late, or never.
+func (n *Network) Drop(identity string) {
+	n.mu.Lock()
+	var all []*Listener
+	for _, l := range n.mu.listeners {
+		all = append(all, l)
+	}
+	n.mu.Unlock()
+	slices.SortFunc(all, func(a, b *Listener) int { return strings.Compare(a.options.Address, b.options.Address) })
+	for _, l := range all {
+		l.revoke(func(q *QP) bool { return q.options.Hello.Identity == identity })
+	}
+}
+
 // Listen starts to serve region. An empty address, or one with port 0, picks a free one.
 func (n *Network) Listen(region pmem.Region, service fabric.Service, o fabric.ListenOptions) (*Listener, error) {
 	o.EnsureDefaults()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if o.Address == "" || o.Address[len(o.Address)-1] == '0' {
+	if o.Address == "" || strings.HasSuffix(o.Address, ":0") {
 		n.mu.addresses++
 		o.Address = fmt.Sprintf("10.0.0.1:%d", n.mu.addresses)
 	}

@@ -6,9 +6,9 @@ import (
 	"github.com/dinomo-kv/dinomo/dpm/format"
 )
 
-// audit compares everything that the pool counts with what is stored, and returns what does not add up. The pool must be
+// Audit compares everything that the pool counts with what is stored, and returns what does not add up. The pool must be
 // at rest.
-func (p *Pool) audit() (problems []string) {
+func (p *Pool) Audit() (problems []string) {
 	say := func(f string, args ...any) { problems = append(problems, fmt.Sprintf(f, args...)) }
 	live := make([]int64, len(p.segments))
 	pinned := make([]int64, len(p.segments))
