@@ -438,6 +438,7 @@ var crashRegressions = []struct {
 	{4389925202342795099, 28, "a name that was fenced and merged came back after all ranks had been given out, and its own to another name"},
 	{4389925202342795165, 28, "the same, in another order"},
 	{8857149311093832749, 28, "the same, while the pool was short of ranks for good"},
+	{9199000481501591968, 25, "a thread dropped a batch that had gone on from a segment for deletes, and left that one empty before the next"},
 }
 
 func TestCrashRegressions(t *testing.T) {

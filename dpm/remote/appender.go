@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dinomo-kv/dinomo/dpm/call"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
@@ -126,6 +127,9 @@ func (a *Appender) Delete(key []byte, flags format.Flags) (format.Pointer, error
 	return a.append(&format.Entry{Op: format.OpDelete, Flags: flags & format.FlagReplicated, Key: key})
 }
 
+// beginBatch forgets the batch before.
+func (a *Appender) beginBatch() { a.batch.begin(a.next, a.current, a.used, a.open) }
+
 func (a *Appender) append(e *format.Entry) (format.Pointer, error) {
 	size := e.Bytes()
 	switch {
@@ -137,7 +141,7 @@ func (a *Appender) append(e *format.Entry) (format.Pointer, error) {
 		return 0, ErrTooLarge
 	}
 	if !a.collected {
-		a.batch.begin(a.next, a.current, a.used)
+		a.beginBatch()
 		a.collected = true
 	}
 	if n := len(a.batch.buffer); n > 0 && (n+int(size) > a.o.BatchBytes || len(a.batch.entries) >= a.o.BatchEntries) {
@@ -186,6 +190,7 @@ func (a *Appender) makeRoom(size uint64, isDelete bool) error {
 	}
 	a.current, a.open, a.used = a.ready[0], true, 0
 	a.ready = append(a.ready[:0], a.ready[1:]...)
+	a.batch.taken = append(a.batch.taken, a.current)
 	a.counters.Switches++
 	return nil
 }
@@ -254,7 +259,7 @@ func (a *Appender) Commit(extra ...fabric.Verb) error {
 	case !a.collected && len(extra) == 0:
 		return nil
 	case !a.collected:
-		a.batch.begin(a.next, a.current, a.used)
+		a.beginBatch()
 	}
 	a.collected = false
 	if a.batch.empty() && len(extra) == 0 {
@@ -298,15 +303,11 @@ func (a *Appender) Abandon() {
 		return
 	}
 	b := &a.batch
-	a.next = b.firstSequence
-	switch {
-	case !a.open:
-	case a.current.Segment == b.segment.Segment:
-		a.used = b.used
-	default:
-		a.used = 0
-	}
-	b.begin(a.next, a.current, a.used)
+	// The segments that the batch took are to be used in this order all the same: one that stayed empty before one
+	// that did not would be the end of the log to recovery.
+	a.ready = append(slices.Clone(b.taken), a.ready...)
+	a.next, a.current, a.used, a.open = b.firstSequence, b.segment, b.used, b.open
+	a.beginBatch()
 	a.collected = false
 }
 

@@ -43,14 +43,16 @@ type batch struct {
 	firstSequence uint64
 	segment       handle
 	used          uint64
+	open          bool
+	taken         []handle // segments that it went on to, in order
 }
 
 func (b *batch) empty() bool { return len(b.entries) == 0 }
 
 // begin forgets the batch before and notes where the log stands.
-func (b *batch) begin(sequence uint64, current handle, used uint64) {
-	b.buffer, b.chunks, b.entries, b.posted = b.buffer[:0], b.chunks[:0], b.entries[:0], false
-	b.firstSequence, b.segment, b.used = sequence, current, used
+func (b *batch) begin(sequence uint64, current handle, used uint64, open bool) {
+	b.buffer, b.chunks, b.entries, b.taken, b.posted = b.buffer[:0], b.chunks[:0], b.entries[:0], b.taken[:0], false
+	b.firstSequence, b.segment, b.used, b.open = sequence, current, used, open
 }
 
 // reserve returns size more bytes of the buffer, which continue the last chunk when it ends at address.

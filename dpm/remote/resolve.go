@@ -40,7 +40,7 @@ func (a *Appender) reconnect() error {
 	// An open batch was never posted, and its entries point into segments that are gone.
 	if a.collected {
 		a.next = a.batch.firstSequence
-		a.batch.begin(a.next, a.current, 0)
+		a.beginBatch()
 		a.collected = false
 	}
 	return nil
