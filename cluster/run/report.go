@@ -157,13 +157,21 @@ var rows = []struct {
 	{"misses", func(f *Figures) string { return percent(f.Miss) }},
 	{"round trips/read", func(f *Figures) string { return fmt.Sprintf("%.3f", f.RoundTripsPerRead) }},
 	{"round trips/write", func(f *Figures) string { return fmt.Sprintf("%.3f", f.RoundTripsPerWrite) }},
-	{"round trips/miss", func(f *Figures) string { return fmt.Sprintf("%.3f", f.RoundTripsPerMiss) }},
+	{"round trips/miss", func(f *Figures) string { return perMiss(f) }},
 	{"bytes read/op", func(f *Figures) string { return fmt.Sprintf("%.0f", f.BytesReadPerOp) }},
 	{"bytes written/op", func(f *Figures) string { return fmt.Sprintf("%.0f", f.BytesWrittenPerOp) }},
 	{"errors", func(f *Figures) string { return errorText(f.Errors) }},
 	{"unmerged segments", func(f *Figures) string { return fmt.Sprint(f.UnmergedSegments) }},
 	{"cache used", func(f *Figures) string { return mib(f.CacheBytesUsed) }},
 	{"cache budget", func(f *Figures) string { return mib(f.CacheBytesBudget) }},
+}
+
+// perMiss leaves the cost of a miss out where there was none: 0 would say that misses are free.
+func perMiss(f *Figures) string {
+	if f.Miss == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.3f", f.RoundTripsPerMiss)
 }
 
 func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }

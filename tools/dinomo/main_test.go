@@ -111,6 +111,12 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"kn", "--nonsense"}, "dinomo kn --help", 2},
 		{[]string{"up", "--network", "somewhere"}, "127.0.10.0/24", 2},
 		{[]string{"run", "--network", "somewhere"}, "127.0.10.0/24", 2},
+		{[]string{"run", "--keys", "0"}, "--keys 0", 2},
+		{[]string{"run", "--outstanding", "0"}, "1 or more", 2},
+		{[]string{"run", "--zipf", "NaN"}, "--zipf", 2},
+		{[]string{"run", "--keys", "10", "--value", "9999999"}, "dinomo.limits.value", 2},
+		{[]string{"run", "--keys", "999999999"}, "128", 2},
+		{[]string{"run", "--report", "/no/such/place/report.json"}, "--report", 2},
 		{[]string{"kn", "--print-config", "--print-config-format", "xml"}, "text or json", 2},
 		{[]string{"replay", "--trace", "zipf:0.99", "--cache-bytes", "much"}, "--cache-bytes", 2},
 	} {

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +58,9 @@ func (f *runFlags) run(c *cobra.Command) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	if err := f.validate(); err != nil {
+		return usageError{err}
+	}
 	directory := f.keep
 	if directory == "" {
 		if directory, err = os.MkdirTemp("", "dinomo-run-"); err != nil {
@@ -69,28 +72,74 @@ func (f *runFlags) run(c *cobra.Command) (err error) {
 	if err != nil || done {
 		return err
 	}
+	if limit := int(l.Dinomo.Limits.ValueBytes); f.options.ValueBytes > limit {
+		return usageError{fmt.Errorf("--value %d: the longest value is %d bytes; raise it with --set dinomo.limits.value=", f.options.ValueBytes, limit)}
+	}
+	// Opened before anything runs: a name that cannot be written is to be known now.
+	file, err := f.openReport()
+	if err != nil {
+		return err
+	}
+	defer file.discard()
 	if _, err := os.Stat(l.PoolPath()); err == nil {
 		return fmt.Errorf("%s is there already; the run needs a pool of its own: give another --keep directory", l.PoolPath())
 	}
 	f.topology.Network = network
 	f.topology.Invocation = cluster.Invocation{Files: f.files, Set: append(f.overrides(directory), f.set...)}
-	progress := newProgress(c.ErrOrStderr())
-	running, err := cluster.Up(c.Context(), cluster.UpOptions{Topology: *f.topology})
-	if err != nil {
+	report, err := f.measure(c.Context(), l, c.ErrOrStderr())
+	switch {
+	case err != nil && c.Context().Err() != nil:
+		fmt.Fprintln(c.ErrOrStderr(), "interrupted; everything is stopped")
+		return exit(interrupted)
+	case err != nil:
 		return f.withLogs(err, directory)
 	}
-	f.fill(l, running)
-	f.options.Progress = progress.update
-	report, err := run.Run(c.Context(), f.options)
-	progress.end()
-	if err != nil {
-		return errors.Join(f.withLogs(err, directory), running.Close())
-	}
-	if err := running.Close(); err != nil {
+	if err := report.WriteText(c.OutOrStdout()); err != nil {
 		return err
 	}
-	return f.show(c.OutOrStdout(), report)
+	return file.write(report)
 }
+
+// interrupted is the exit status of a process that SIGINT ended, as shells have it.
+const interrupted = 128 + 2
+
+// measure runs the phases against a cluster of their own. Whatever comes of it, the cluster has ended when it returns.
+func (f *runFlags) measure(ctx context.Context, l *conf.Loaded, out io.Writer) (*run.Report, error) {
+	running, err := cluster.Up(ctx, cluster.UpOptions{Topology: *f.topology})
+	if err != nil {
+		return nil, err
+	}
+	f.fill(l, running)
+	progress := newProgress(out)
+	f.options.Progress = progress.update
+	report, err := run.Run(ctx, f.options)
+	progress.end()
+	return report, errors.Join(err, running.Close())
+}
+
+// validate says which flag has a value that makes no sense. 0 stands for a default further down, which is not what somebody
+// means who types it.
+func (f *runFlags) validate() error {
+	for _, n := range []struct {
+		flag        string
+		value, from float64
+	}{
+		{"keys", float64(f.options.Keys), 1}, {"value", float64(f.options.ValueBytes), 1}, {"seconds", f.options.Seconds, 0.1},
+		{"kns", float64(f.topology.KNs), 1}, {"threads", float64(f.threads), 1}, {"benches", float64(f.topology.Benches), 1},
+		{"outstanding", float64(f.options.Outstanding), 1}, {"cache-mb", float64(f.cacheMB), 0}, {"zipf", f.options.Zipf, 0},
+	} {
+		if !(n.value >= n.from) { // so that NaN is none
+			return fmt.Errorf("--%s %v: want %v or more", n.flag, n.value, n.from)
+		}
+	}
+	if data := float64(f.options.Keys) * float64(f.options.ValueBytes); data > mostData {
+		return fmt.Errorf("--keys %d --value %d: %.0f GiB of data; the pool has room for %d", f.options.Keys, f.options.ValueBytes, data/(1<<30), mostData>>30)
+	}
+	return nil
+}
+
+// mostData is how much a run loads at most: the largest pool is four times as large.
+const mostData = 128 << 30
 
 // overrides are the values that the flags stand for.
 func (f *runFlags) overrides(directory string) []string {
@@ -138,19 +187,4 @@ func (f *runFlags) withLogs(err error, directory string) error {
 		return err
 	}
 	return fmt.Errorf("%w (logs are in %s)", err, kept)
-}
-
-// show prints the report, and writes it as JSON where that was asked for.
-func (f *runFlags) show(out io.Writer, r *run.Report) error {
-	if err := r.WriteText(out); err != nil {
-		return err
-	}
-	if f.report == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(f.report, append(text, '\n'), 0o644)
 }
