@@ -157,7 +157,11 @@ func (s *session) show(c command.Command, r *bench.Result, err error) {
 	switch {
 	case r.Threads == 0 && err != nil:
 	case r.Threads == 0 && !s.options.JSON:
-		fmt.Fprintf(s.options.Out, "%s sent\n", c)
+		word := "done"
+		if s.options.NoWait {
+			word = "sent"
+		}
+		fmt.Fprintf(s.options.Out, "%s %s\n", c, word)
 	case s.options.JSON:
 		if b, err := json.Marshal(r.Summary()); err == nil {
 			fmt.Fprintf(s.options.Out, "%s\n", b)

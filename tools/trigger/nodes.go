@@ -89,41 +89,70 @@ func (t *Trigger) churn(c messages.Churn) error {
 
 // sendRemove stops the benchmark nodes that were added last.
 func (t *Trigger) sendRemove(ctx context.Context, count int) error {
-	nodes, err := t.benchmarkNodes(ctx)
+	nodes, err := t.running(ctx, messages.KindBenchmark)
 	if err != nil {
 		return err
 	}
 	if count > len(nodes) {
 		return fmt.Errorf("REMOVE:%d: the management node runs only %d benchmark nodes", count, len(nodes))
 	}
-	for _, ip := range nodes[len(nodes)-count:] {
-		if err := t.churn(messages.Churn{Action: messages.ChurnRemove, IP: ip, Kind: messages.KindBenchmark}); err != nil {
+	for _, n := range nodes[len(nodes)-count:] {
+		if err := t.churn(messages.Churn{Action: messages.ChurnRemove, IP: n.ip, Kind: messages.KindBenchmark}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// fail has KNs killed, and waits until the management node says that they have gone.
+func (t *Trigger) fail(ctx context.Context, c command.Fail) error {
+	if t.options.NoWait { // it may be one of another system, which has no list to ask for
+		return t.Send(ctx, c)
+	}
+	before, err := t.running(ctx, messages.KindMemory)
+	if err != nil {
+		return err
+	}
+	if c.Count > len(before) {
+		return fmt.Errorf("%s: the management node runs only %d KNs; none was killed", c, len(before))
+	}
+	if err := t.Send(ctx, c); err != nil {
+		return err
+	}
+	return t.await(ctx, c, messages.KindMemory, func(now []node) bool { return len(without(before, now)) >= c.Count })
+}
+
 // changeNodes adds or removes benchmark nodes and waits until the management node says that they have come or gone. Nodes
 // that somebody else started, which it knows nothing of, stay in the trigger's list.
 func (t *Trigger) changeNodes(ctx context.Context, c command.Command, by int) error {
-	before, err := t.benchmarkNodes(ctx)
+	before, err := t.running(ctx, messages.KindBenchmark)
 	if err != nil {
 		return err
 	}
 	if err := t.Send(ctx, c); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*t.options.Silence, fmt.Errorf("%s: the management node has not done it in %v", c, 2*t.options.Silence))
+	return t.await(ctx, c, messages.KindBenchmark, func(now []node) bool {
+		came, went := without(ipsOf(now), slices.Concat(ipsOf(before), t.nodes)), without(ipsOf(before), ipsOf(now))
+		if by > 0 && len(came) < by || by < 0 && len(went) < -by {
+			return false
+		}
+		t.nodes = append(without(t.nodes, went), came...)
+		return true
+	})
+}
+
+// await asks for the running nodes of a kind until done is content with them.
+func (t *Trigger) await(ctx context.Context, c command.Command, kind messages.NodeKind, done func(now []node) bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*t.options.Silence,
+		fmt.Errorf("%s: the management node has not done it in %v; its log says why", c, 2*t.options.Silence))
 	defer cancel()
 	for {
-		now, err := t.benchmarkNodes(ctx)
+		now, err := t.running(ctx, kind)
 		if err != nil {
 			return err
 		}
-		came, went := without(now, slices.Concat(before, t.nodes)), without(before, now)
-		if by > 0 && len(came) >= by || by < 0 && len(went) >= -by {
-			t.nodes = append(without(t.nodes, went), came...)
+		if done(now) {
 			return nil
 		}
 		pause := t.options.Clock.NewTimer(50 * time.Millisecond)
@@ -136,9 +165,23 @@ func (t *Trigger) changeNodes(ctx context.Context, c command.Command, by int) er
 	}
 }
 
+// node is a process that the management node runs: at one IP there may be another one soon.
+type node struct {
+	ip      string
+	process uint64
+}
+
+func ipsOf(nodes []node) []string {
+	var ips []string
+	for _, n := range nodes {
+		ips = append(ips, n.ip)
+	}
+	return ips
+}
+
 // without returns the members of list that others does not have.
-func without(list, others []string) []string {
-	var out []string
+func without[T comparable](list, others []T) []T {
+	var out []T
 	for _, s := range list {
 		if !slices.Contains(others, s) {
 			out = append(out, s)
@@ -147,8 +190,8 @@ func without(list, others []string) []string {
 	return out
 }
 
-// benchmarkNodes asks the management node which benchmark nodes it runs, and returns their IPs in order.
-func (t *Trigger) benchmarkNodes(ctx context.Context) ([]string, error) {
+// running asks the management node which nodes of a kind it runs, and returns them in the order of their IPs.
+func (t *Trigger) running(ctx context.Context, kind messages.NodeKind) ([]node, error) {
 	if len(t.options.Management) == 0 {
 		return nil, fmt.Errorf("%w: give its IP", ErrNoManagement)
 	}
@@ -170,16 +213,16 @@ func (t *Trigger) benchmarkNodes(ctx context.Context) ([]string, error) {
 	if err := messages.Unmarshal(answer, &e); err != nil {
 		return nil, fmt.Errorf("answer of the management node: %w", err)
 	}
-	var ips []string
+	var nodes []node
 	for _, n := range e.GetStatusReport().GetNodes() {
-		if _, err := messages.ParseIP(n.GetPrivateIp()); err == nil && n.GetKind() == string(messages.KindBenchmark) && n.GetState() == "running" {
-			ips = append(ips, n.GetPrivateIp())
+		if _, err := messages.ParseIP(n.GetPrivateIp()); err == nil && n.GetKind() == string(kind) && n.GetState() == "running" {
+			nodes = append(nodes, node{n.GetPrivateIp(), n.GetPid()})
 		}
 	}
-	slices.SortFunc(ips, func(a, b string) int {
-		x, _ := messages.ParseIP(a)
-		y, _ := messages.ParseIP(b)
+	slices.SortFunc(nodes, func(a, b node) int {
+		x, _ := messages.ParseIP(a.ip)
+		y, _ := messages.ParseIP(b.ip)
 		return x.Compare(y)
 	})
-	return ips, nil
+	return nodes, nil
 }

@@ -161,7 +161,7 @@ func (t *Trigger) RunCommand(ctx context.Context, c command.Command) (*bench.Res
 	case command.Remove:
 		return empty, t.changeNodes(ctx, c, -c.Count)
 	case command.Fail:
-		return empty, t.Send(ctx, c)
+		return empty, t.fail(ctx, c)
 	}
 	if t.options.NoWait {
 		return empty, t.Send(ctx, c)

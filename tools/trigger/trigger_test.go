@@ -54,6 +54,7 @@ type management struct {
 	mu     sync.Mutex
 	nodes  []string
 	orders []string
+	failed bool // its one KN was killed
 }
 
 func startManagement(t *testing.T, ip string, nodes ...string) *management {
@@ -93,6 +94,8 @@ func (m *management) obey(order string) {
 	m.orders = append(m.orders, order)
 	c, err := messages.ParseChurn(order)
 	switch {
+	case err == nil && c.Action == messages.ChurnFail:
+		m.failed = true
 	case err != nil || c.Kind != messages.KindBenchmark:
 	case c.Action == messages.ChurnAdd:
 		for range c.Count {
@@ -115,8 +118,10 @@ func (m *management) answer([]byte) []byte {
 	for _, ip := range m.nodes {
 		r.Nodes = append(r.Nodes, &messages.NodeStatus{Kind: "benchmark", PrivateIp: ip, State: "running"})
 	}
-	r.Nodes = append(r.Nodes, &messages.NodeStatus{Kind: "memory", PrivateIp: "127.0.94.99", State: "running"},
-		&messages.NodeStatus{Kind: "benchmark", PrivateIp: "127.0.94.98", State: "failed"})
+	if !m.failed {
+		r.Nodes = append(r.Nodes, &messages.NodeStatus{Kind: "memory", PrivateIp: "127.0.94.99", State: "running"})
+	}
+	r.Nodes = append(r.Nodes, &messages.NodeStatus{Kind: "benchmark", PrivateIp: "127.0.94.98", State: "failed"})
 	frame, _ := messages.Marshal(messages.Envelope("manage", r))
 	return frame
 }
@@ -193,8 +198,10 @@ func TestChurn(t *testing.T) {
 	if nodes := tr.Nodes(); len(nodes) != 1 || nodes[0] != "127.0.94.11" {
 		t.Errorf("nodes %v", nodes)
 	}
-	if _, err := tr.RunCommand(ctx, command.Remove{Count: 9}); err == nil {
-		t.Error("removed more than there are")
+	for _, c := range []command.Command{command.Remove{Count: 9}, command.Fail{Count: 1}} { // the one KN is gone
+		if _, err := tr.RunCommand(ctx, c); err == nil || !strings.Contains(err.Error(), "runs only") {
+			t.Errorf("%s of more than there are: %v", c, err)
+		}
 	}
 	want := "add:2:benchmark remove:127.0.94.12:benchmark remove:127.0.94.52:benchmark remove:127.0.94.53:benchmark fail:1:memory"
 	for range 1000 {
