@@ -2,18 +2,22 @@ package cluster_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/dinomo-kv/dinomo/cluster"
 	"github.com/dinomo-kv/dinomo/cluster/clustertest"
+	"github.com/dinomo-kv/dinomo/cluster/manager"
 	"github.com/dinomo-kv/dinomo/cluster/run"
 	"github.com/dinomo-kv/dinomo/messages"
 )
@@ -109,6 +113,40 @@ func TestInterruptLeavesNothing(t *testing.T) {
 	nothingLeft(t, n, directory)
 	if files, _ := os.ReadDir(elsewhere); len(files) > 0 {
 		t.Errorf("files outside the data directory: %v", files)
+	}
+}
+
+// TestInterruptedRunLeavesNothing interrupts the main job while it loads: no process, no socket, no file.
+func TestInterruptedRunLeavesNothing(t *testing.T) {
+	n, elsewhere, temporary := clustertest.Network(t), t.TempDir(), t.TempDir()
+	cmd := exec.Command(clustertest.Program(t), "run", "--network", n.String(), "--keys", "10000000", "--value", "10", "--report", "report.json")
+	cmd.Dir, cmd.Env = elsewhere, append(os.Environ(), "TMPDIR="+temporary)
+	says, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(says)
+	for lines.Scan() && !strings.Contains(lines.Text(), "load ...") {
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	var last string
+	for lines.Scan() {
+		last = lines.Text()
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 || !strings.Contains(last, "interrupted") {
+		t.Errorf("%v, its last line: %s", err, last)
+	}
+	nothingLeft(t, n, temporary)
+	for _, directory := range []string{elsewhere, temporary} {
+		if files, _ := os.ReadDir(directory); len(files) > 0 {
+			t.Errorf("files left in %s: %v", directory, files)
+		}
 	}
 }
 
@@ -236,6 +274,56 @@ func TestPoolComesBack(t *testing.T) {
 			t.Fatalf("put %d after the restart: %v", i, err)
 		}
 	}
+}
+
+// TestAddedNodesAreBesideTheFirst: the cluster's own benchmark and routing nodes keep their addresses when the management node
+// gives new ones out.
+func TestAddedNodesAreBesideTheFirst(t *testing.T) {
+	c := up(t, cluster.Topology{KNs: 1, Benches: 1})
+	ctx := within(t)
+	n := c.Topology().Network
+	for _, kind := range []messages.NodeKind{messages.KindBenchmark, messages.KindRouting} {
+		send(t, c, messages.ManageChurn, n.Manage(), messages.Churn{Action: messages.ChurnAdd, Count: 1, Kind: kind}.String())
+	}
+	running := func() (ips []string) {
+		report, err := c.ManagerStatus(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range report.GetNodes() {
+			if s.GetRestarts() > 0 {
+				t.Fatalf("%s %s failed: %s", s.GetKind(), s.GetPrivateIp(), s.GetDetail())
+			}
+			if s.GetState() == string(manager.Running) {
+				ips = append(ips, s.GetPrivateIp())
+			}
+		}
+		return ips
+	}
+	await(t, "the added nodes", func() bool {
+		return slices.Contains(running(), n.Bench(1)) && slices.Contains(running(), n.Route(1))
+	})
+	await(t, "the added benchmark node's answer", func() bool { return answers(t, c, n.Bench(1), messages.BenchControl) })
+	await(t, "the added routing node's answer", func() bool { return answers(t, c, n.Route(1), messages.RouteControl) })
+	running() // and none of them has failed meanwhile
+}
+
+// answers says whether a node answers on its control socket.
+func answers(t *testing.T, c *cluster.Cluster, ip string, s messages.Socket) bool {
+	t.Helper()
+	a, err := cluster.NewAsker(c.Topology().Network.Tool(3), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	to, err := c.Plan().Address(ip, s, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(within(t), time.Second)
+	defer cancel()
+	_, err = a.Status(ctx, to.String(), "")
+	return err == nil
 }
 
 func TestOccupiedPortIsExplained(t *testing.T) {

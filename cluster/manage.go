@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/dinomo-kv/dinomo/cluster/manager"
 	"github.com/dinomo-kv/dinomo/cluster/manager/local"
@@ -61,7 +62,7 @@ func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Opt
 		return args, addresses.Environment(n.IP), err
 	}
 	o := manager.Options{
-		IP: ip, Plan: plan, Monitors: c.Server.Monitoring, Addresses: network.Addresses(),
+		IP: ip, Plan: plan, Monitors: c.Server.Monitoring, Addresses: freeAddresses(network, addresses),
 		Mailbox: c.Dinomo.Actors.Mailbox, Transport: transportOptions(c, ip), Logf: env.logf(),
 		Provisioner: func(events func(manager.Event)) (manager.Provisioner, error) {
 			processes.Events = events
@@ -72,6 +73,18 @@ func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Opt
 		o.Initial = append(o.Initial, manager.Node{Kind: messages.KindMemory, IP: network.KN(i)})
 	}
 	return o, nil
+}
+
+// freeAddresses lists what new nodes may get: not the addresses of nodes that others started and the configuration names, as
+// "dinomo up" does its first routing and benchmark nodes.
+func freeAddresses(network Network, taken Addresses) map[messages.NodeKind][]string {
+	free := network.Addresses()
+	for kind, ips := range map[messages.NodeKind][]string{
+		messages.KindRouting: append([]string{taken.Seed}, taken.Routes...), messages.KindBenchmark: taken.Benches,
+	} {
+		free[kind] = slices.DeleteFunc(free[kind], func(ip string) bool { return slices.Contains(ips, ip) })
+	}
+	return free
 }
 
 // localOptions returns what provisioners of processes have in common; Command and Events are the caller's.

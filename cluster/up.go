@@ -339,8 +339,8 @@ func (c *Cluster) stopAll(kind messages.NodeKind) {
 	}
 }
 
-// Guide says how to talk to the cluster.
-func (c *Cluster) Guide() string {
+// Guide says how to talk to the cluster with the program, named as it was called.
+func (c *Cluster) Guide(program string) string {
 	n := c.o.Network
 	var flags, benches string
 	if n.String() != DefaultNetwork {
@@ -353,10 +353,10 @@ func (c *Cluster) Guide() string {
 		benches = " --set trigger.benchmark=" + strings.Join(c.o.BenchIPs(), ",")
 	}
 	return fmt.Sprintf(`%d KNs (%s to %s), pool at %s, routing node %s, M-node %s, management %s
-data and logs: %s
+data and logs: %[11]s
 
-  dinomo cli%s        read and write keys
-  dinomo trigger%s    send benchmark commands
-  dinomo inspect%s    look at the cluster
-`, c.o.KNs, n.KN(0), n.KN(c.o.KNs-1), n.DPM(), n.Route(0), n.Monitor(0), n.Manage(), c.conf.Dinomo.DataDirectory, flags, flags+benches, flags)
+  %[8]s cli%[9]s        read and write keys
+  %[8]s trigger%[10]s    send benchmark commands
+  %[8]s inspect%[9]s    look at the cluster
+`, c.o.KNs, n.KN(0), n.KN(c.o.KNs-1), n.DPM(), n.Route(0), n.Monitor(0), n.Manage(), program, flags, flags+benches, c.conf.Dinomo.DataDirectory)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +46,7 @@ left but the pool and the logs in the data directory (dinomo.data-dir).`,
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "\nThe cluster is ready; Ctrl-C ends it.\n%s", running.Guide())
+		fmt.Fprintf(c.OutOrStdout(), "\nThe cluster is ready; Ctrl-C ends it.\n%s", running.Guide(os.Args[0]))
 		<-c.Context().Done()
 		fmt.Fprintln(c.OutOrStdout(), "stopping")
 		return running.Close()
