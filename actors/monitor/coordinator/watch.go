@@ -9,8 +9,10 @@ import (
 )
 
 // leaseWatch judges which members are dead, from what the DPM reports of their leases and from who waited for their
-// processes. A lease word counts as unchanged on this node's own clock, and only while reports keep coming:
-// after a gap (a DPM restart, a cut link) every rank gets a full lease again to be seen renewing.
+// processes. A lease word counts as unchanged on this node's own clock, and only while reports keep coming: of a longer silence (the
+// DPM stopped, a link cut, a busy machine) only as much counts as ordinary polling may take, as ranks may have had nowhere to
+// renew. After a restart of the DPM every rank gets a full lease again, to connect and to be seen renewing. Neither is needed for
+// safety, which rests on the fence being conditional on the word; both keep a cluster from evicting all KNs after an outage of the pool.
 type leaseWatch struct {
 	ranks       map[uint32]*rankSeen
 	serverEpoch uint64
@@ -41,9 +43,10 @@ func (w *leaseWatch) processGone(g *messages.NodeGone) {
 	w.goneByIP[g.GetPrivateIp()] = goneProcess{pid: g.GetPid(), incarnation: g.GetIncarnation(), detail: g.GetDetail()}
 }
 
-// observe takes a report of the pool; reports further apart than gap do not connect.
+// observe takes a report of the pool; of the time since the last one at most gap counts.
 func (w *leaseWatch) observe(now time.Time, s *messages.PoolState, gap time.Duration) {
-	fresh := now.Sub(w.lastReport) > gap || s.GetServerEpoch() != w.serverEpoch
+	fresh := s.GetServerEpoch() != w.serverEpoch
+	uncounted := max(0, now.Sub(w.lastReport)-gap)
 	w.lastReport, w.serverEpoch = now, s.GetServerEpoch()
 	seen := make(map[uint32]*rankSeen, len(s.GetRanks()))
 	for _, r := range s.GetRanks() {
@@ -51,7 +54,7 @@ func (w *leaseWatch) observe(now time.Time, s *messages.PoolState, gap time.Dura
 		old := w.ranks[r.GetRank()]
 		if !fresh && old != nil && old.state.GetLeaseWord() == r.GetLeaseWord() &&
 			old.state.GetIncarnation() == r.GetIncarnation() {
-			n.since = old.since
+			n.since = old.since.Add(uncounted)
 		}
 		seen[r.GetRank()] = n
 	}
