@@ -28,7 +28,9 @@ type PeersOptions struct {
 	// (default 5 min).
 	IdleAfter time.Duration
 	// UnreachableAfter drops a peer, with its queue, when it has been without a connection for
-	// so long (default 30 s). Control actors that wait for slow starters want more.
+	// so long (default 30 s). Control actors that wait for slow starters want more. A peer that was
+	// sent to a moment ago gets as long again: it may have come back, and what was just queued
+	// for it has had no attempt to connect yet.
 	UnreachableAfter time.Duration
 	// Push is the template of the connections. Its QueueBytes (default 16 MiB here) limits
 	// one peer; Overflow is Refuse, whatever it says.
@@ -83,6 +85,7 @@ type Peers struct {
 type peer struct {
 	push      *Push
 	used      bool      // since the last Sweep
+	usedAt    time.Time // of the last Sweep that found it used
 	idleSince time.Time // zero: in use
 	downSince time.Time // zero: connected
 }
@@ -211,6 +214,9 @@ func (p *Peers) Sweep(now time.Time) {
 	var over []*peer // evicted in an order that is not the map's
 	for _, e := range p.mu.peers {
 		connected, queued := e.push.state()
+		if e.used {
+			e.usedAt = now
+		}
 		if e.used || queued > 0 {
 			e.used, e.idleSince = false, time.Time{}
 		} else if e.idleSince.IsZero() {
@@ -222,7 +228,7 @@ func (p *Peers) Sweep(now time.Time) {
 			e.downSince = now
 		}
 		switch {
-		case !e.downSince.IsZero() && now.Sub(e.downSince) >= p.options.UnreachableAfter:
+		case p.unreachable(e, now):
 			p.mu.metrics.EvictedUnreachable++
 			over = append(over, e)
 		case !e.idleSince.IsZero() && now.Sub(e.idleSince) >= p.options.IdleAfter:
@@ -234,6 +240,18 @@ func (p *Peers) Sweep(now time.Time) {
 	for _, e := range over {
 		p.evict(e)
 	}
+}
+
+// unreachable says whether a peer has been down for too long. REQUIRES: p.mu.
+func (p *Peers) unreachable(e *peer, now time.Time) bool {
+	if e.downSince.IsZero() {
+		return false
+	}
+	patience := p.options.UnreachableAfter
+	if now.Sub(e.usedAt) < 3*p.options.Push.DialBackoffMax { // an attempt to connect is still to come, or under way
+		patience *= 2
+	}
+	return now.Sub(e.downSince) >= patience
 }
 
 // Metrics may be called from any goroutine; it looks at every peer.

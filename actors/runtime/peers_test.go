@@ -60,6 +60,53 @@ func TestPeersThatAreNotThere(t *testing.T) {
 	(&receiver{tb: t, pull: pull}).want("again")
 }
 
+// TestPeerThatComesBackGetsWhatWasJustSent: an answer queued a moment before its address would be given up is not
+// dropped with it: a client that was started again listens there by now. A peer that stays away goes, however often it is sent to.
+func TestPeerThatComesBackGetsWhatWasJustSent(t *testing.T) {
+	c := clock.NewManual(time.Unix(1000, 0))
+	peers := NewPeers(PeersOptions{UnreachableAfter: 30 * time.Second})
+	t.Cleanup(func() { peers.Close(0) })
+	address := deadAddress(t)
+	send := func(frame string) {
+		push, err := peers.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := push.Send([]byte(frame)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep := func(d time.Duration) int { c.Advance(d); peers.Sweep(c.Now()); return peers.Metrics().Peers }
+	send("to the first life")
+	sweep(0)
+	sweep(29 * time.Second)
+	send("to the second life")
+	for range 2 {
+		if sweep(time.Second) != 1 {
+			t.Fatal("given up with an answer that no attempt was made to deliver")
+		}
+	}
+	pull, err := ListenPull(address, PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &receiver{tb: t, pull: pull}
+	r.want("to the first life")
+	r.want("to the second life")
+
+	if err := pull.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its end is noticed", func() bool { return peers.Metrics().PeersConnected == 0 })
+	for i := 0; peers.Metrics().EvictedUnreachable == 0; i++ {
+		if i > 61 {
+			t.Fatalf("a dead address is kept for ever: %+v", peers.Metrics())
+		}
+		send("again and again")
+		sweep(time.Second)
+	}
+}
+
 func TestPeersMakeWay(t *testing.T) {
 	peers := NewPeers(PeersOptions{MaxPeers: 2})
 	t.Cleanup(func() { peers.Close(0) })
