@@ -20,7 +20,7 @@ func (p *Pool) readEntry(pointer format.Pointer, e *format.Entry) error {
 		}
 		return fmt.Errorf("entry %v: %w", pointer, err)
 	}
-	if e.Generation%format.PointerGenerations != pointer.Generation() || (e.Bytes()+format.SizeUnit-1)/format.SizeUnit != pointer.Units() {
+	if !pointer.MadeFor(e.Bytes(), e.Generation) {
 		return fmt.Errorf("entry %v is %w: its segment holds another", pointer, format.ErrDamaged)
 	}
 	return nil
@@ -41,7 +41,7 @@ func (p *Pool) keyAt(pointer format.Pointer) ([]byte, error) {
 		return nil, fmt.Errorf("pointer %v is %w", pointer, format.ErrDamaged)
 	}
 	key, generation, size, err := format.PeekKey(p.region.View(offset, length))
-	if err != nil || generation%format.PointerGenerations != pointer.Generation() || (size+format.SizeUnit-1)/format.SizeUnit != pointer.Units() {
+	if err != nil || !pointer.MadeFor(size, generation) {
 		return nil, fmt.Errorf("entry %v is %w: its place holds something else", pointer, format.ErrDamaged)
 	}
 	return key, nil

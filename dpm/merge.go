@@ -224,11 +224,11 @@ func (p *Pool) dereference(old format.Pointer) {
 		p.abandonWord(old)
 		return
 	}
-	id, ok := p.layout.SegmentOf(old.Offset())
-	if !ok {
-		p.damage(old.Offset(), "index pointer", fmt.Errorf("pointer %v leads out of the pool: %w", old, format.ErrDamaged))
+	if _, _, ok := p.layout.EntryRange(old); !ok { // what it led to counts as live until the next start
+		p.damage(old.Offset(), "index pointer", fmt.Errorf("pointer %v is %w", old, format.ErrDamaged))
 		return
 	}
+	id, _ := p.layout.SegmentOf(old.Offset())
 	if p.segments[id].live.Add(-int64(old.Units())) <= 0 {
 		p.wakeReclaimer()
 	}

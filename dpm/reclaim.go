@@ -308,7 +308,7 @@ func (p *Pool) countTotals() {
 			if err != nil {
 				break // damaged; whoever reads it says so
 			}
-			total += int64((size + format.SizeUnit - 1) / format.SizeUnit)
+			total += int64(format.EntryUnits(size))
 			at += size
 		}
 		p.mu.Lock()

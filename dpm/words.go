@@ -62,7 +62,8 @@ func (t *wordTable) give(i uint32) {
 
 // pin counts the entry that a pointer word leads to as live in its own way.
 func (p *Pool) pin(target format.Pointer, by int64) {
-	if id, ok := p.layout.SegmentOf(target.Offset()); ok && !target.Indirect() {
+	if _, _, ok := p.layout.EntryRange(target); ok {
+		id, _ := p.layout.SegmentOf(target.Offset())
 		if p.segments[id].pinned.Add(by) <= 0 {
 			p.wakeReclaimer()
 		}

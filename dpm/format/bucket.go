@@ -14,9 +14,10 @@ import "fmt"
 //	 48    pointer of slot 2
 //	 56    overflow u48            checked word: offset of the next bucket of the chain; 0: none
 //
-// A slot is published by the one store of its pointer, when its hash is durable. Hash and pointer
-// carry no check of their own: the entry behind them holds the key, and so proves both. A tag other
-// than the reader's table's tells that the extent is somebody else's by now.
+// A slot is published by the one store of its pointer, when its hash is durable. The pointer carries a check; the hash has
+// none: the entry behind it holds the key, and so proves it. A hash that a flip has changed hides its key, and nearly always
+// belongs to another bucket, which readers notice (index.Probe). A tag other than the reader's table's tells that the
+// extent is somebody else's by now.
 
 // Sizes of the index.
 const (

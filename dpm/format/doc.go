@@ -29,9 +29,9 @@
 // slot, log entry) carry a CRC32C over all their bytes. Words that change alone, by one atomic
 // 8-byte store (segment, rank and bucket words), are checked words (word.go): 48 bits of payload
 // and a 16-bit CRC bound to the word's role, so every flip of up to three bits in one word is found,
-// and a word of another role is not mistaken for it. Three kinds of word have no room for a check: a
-// Pointer and a slot's hash prove themselves against the log entry they lead to, and a lease word
-// means nothing but that it changed.
+// and a word of another role is not mistaken for it. A Pointer has seven bits of check, which find as many flips
+// (pointer.go), and what it leads to must be an entry of its size and generation. A slot's hash proves itself against the key
+// of the entry behind it, and a lease word means nothing but that it changed.
 //
 // Invariants:
 //

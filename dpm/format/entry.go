@@ -240,7 +240,7 @@ func (s Salt) CheckEntry(buf []byte, p Pointer, key []byte, e *Entry) error {
 	if err := s.DecodeEntry(buf, e); err != nil {
 		return err
 	}
-	if e.Generation&pointerGenerationMod != p.Generation() || (e.Bytes()+SizeUnit-1)/SizeUnit != p.Units() || !bytes.Equal(e.Key, key) {
+	if !p.MadeFor(e.Bytes(), e.Generation) || !bytes.Equal(e.Key, key) {
 		return ErrOtherEntry
 	}
 	return nil

@@ -115,7 +115,7 @@ func TestPointer(t *testing.T) {
 		size := rng.Uint64N(MaxSizeUnits*SizeUnit) + 1
 		generation := rng.Uint32()
 		p := PackPointer(offset, size, generation)
-		if p.Offset() != offset || p.Size() != alignUp(size, SizeUnit) || p.Generation() != generation%1024 || p.Indirect() || p.invalid() != "" {
+		if p.Offset() != offset || p.Units() != EntryUnits(size) || !p.MadeFor(size, generation) || p.Generation() != generation%1024 || p.Indirect() || p.invalid() != "" {
 			t.Fatalf("PackPointer(%#x, %d, %d) = %v", offset, size, generation, p)
 		}
 		if p := PackIndirect(offset); !p.Indirect() || p.Offset() != offset || p.invalid() != "" {
@@ -159,7 +159,7 @@ func TestEntryRoundTrip(t *testing.T) {
 		}
 		for name, other := range map[string]Pointer{
 			"generation": PackPointer(0x30000, n, e.Generation+1), "size": PackPointer(0x30000, n+SizeUnit, e.Generation),
-		} {
+		} { // e is short of 127 units, where sizes are exact
 			if err := l.Salt.CheckEntry(buf, other, e.Key, &got); err != ErrOtherEntry {
 				t.Fatalf("other %s: %v", name, err)
 			}

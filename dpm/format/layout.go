@@ -179,11 +179,11 @@ func (l *Layout) MaxMetadataBlob() int { return int(l.MetadataSlotBytes) - Metad
 // MaxEntryBytes is the largest log entry of the pool.
 func (l *Layout) MaxEntryBytes() uint64 { return MaxEntryBytes(l.SegmentBytes) }
 
-// EntryRange returns the bytes to read for the entry behind p: its size rounded up to SizeUnit, cut at the
-// end of its segment. ok is false when p is nil, indirect or not inside a segment: it is damaged or foreign.
+// EntryRange returns the bytes to read for the entry behind p: its size as p rounds it up, cut at the end of its segment. ok is
+// false when p is nil, indirect, fails its check or is not inside a segment: it is damaged or foreign.
 func (l *Layout) EntryRange(p Pointer) (offset, length uint64, ok bool) {
 	offset, length = p.Offset(), p.Size()
-	if p.Indirect() || length == 0 {
+	if p.Indirect() || length == 0 || p.syndrome() != 0 {
 		return 0, 0, false
 	}
 	id, ok := l.SegmentOf(offset)
@@ -191,7 +191,7 @@ func (l *Layout) EntryRange(p Pointer) (offset, length uint64, ok bool) {
 		return 0, 0, false
 	}
 	room := l.SegmentOffset(id) + l.SegmentBytes - offset
-	if length >= room+SizeUnit { // more than rounding up can explain
+	if length > room+p.slack() { // more than rounding up can explain
 		return 0, 0, false
 	}
 	return offset, min(length, room), true

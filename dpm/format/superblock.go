@@ -42,7 +42,7 @@ import (
 const SuperblockBytes = PageBytes
 
 // Version is the format's version: a pool of another one is refused.
-const Version = 1
+const Version = 2
 
 var superblockMagic = [8]byte{'D', 'I', 'N', 'O', 'M', 'O', 0, 1}
 

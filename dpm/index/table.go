@@ -81,6 +81,9 @@ type Probe struct {
 	Candidates [format.SlotsPerBucket]format.Pointer // the first Count lead to entries of keys with this hash
 	Count      int
 	Next       uint64 // offset of the next bucket of the chain, 0 when it ends
+	// Foreign is the offset of a hash word of which no key belongs into this chain, 0: there is none. The word is damaged, and
+	// its key cannot be found; or the bucket has changed chains since its predecessor was read.
+	Foreign uint64
 }
 
 // Probe reads from a bucket's 64 bytes, which were read at offset, where entries of keys with this
@@ -94,12 +97,17 @@ func (t *Table) Probe(bucket *[format.BucketBytes]byte, offset, hash uint64, p *
 	if header := word(format.BucketHeaderOffset); header != t.header {
 		return t.refuse(offset, header)
 	}
-	p.Count = 0
+	p.Count, p.Foreign = 0, 0
 	for i := 0; i < format.SlotsPerBucket; i++ {
 		at := i * format.SlotBytes
-		if pointer := word(format.BucketPointerOffset + at); pointer != 0 && word(format.BucketHashOffset+at) == hash {
+		pointer, found := word(format.BucketPointerOffset+at), word(format.BucketHashOffset+at)
+		switch {
+		case pointer == 0:
+		case found == hash:
 			p.Candidates[p.Count] = format.Pointer(pointer)
 			p.Count++
+		case format.BucketNumber(found, t.Root.BucketsLog2) != format.BucketNumber(hash, t.Root.BucketsLog2):
+			p.Foreign = offset + format.BucketHashOffset + uint64(at)
 		}
 	}
 	next := word(format.BucketOverflowOffset)

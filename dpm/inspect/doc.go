@@ -9,9 +9,8 @@
 //     headers, all index buckets, all entries of all logs, whether they are live or not, and the lattice filter.
 //   - INS-3: Verify goes on after damage, and says where each piece is.
 //
-// What it cannot find: an 8-byte pointer carries no check of its own, so a flip that makes it lead to an older entry of the same
-// key passes for a pointer, if that entry's bytes are still there. Verify finds it where the log shows that a newer
-// entry was merged.
+// What it may miss: a pointer with four or more bits flipped passes its check once in 128 times. If it then leads to an older entry
+// of the same key, whose bytes are still there, Verify finds that only where the log shows that a newer entry was merged.
 //
 // It repairs nothing.
 package inspect

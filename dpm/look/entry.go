@@ -20,7 +20,7 @@ func (p *Pool) Entry(pointer format.Pointer, buffer *[]byte, e *format.Entry) er
 	if err := p.layout.Salt.DecodeEntry(raw, e); err != nil {
 		return Damage{offset, "log", fmt.Sprintf("pointer %v: %v", pointer, err)}
 	}
-	if e.Generation%format.PointerGenerations != pointer.Generation() || (e.Bytes()+format.SizeUnit-1)/format.SizeUnit != pointer.Units() {
+	if !pointer.MadeFor(e.Bytes(), e.Generation) {
 		return Damage{offset, "log", fmt.Sprintf("pointer %v leads to another entry: generation %d, %d bytes", pointer, e.Generation, e.Bytes())}
 	}
 	return nil
@@ -72,7 +72,7 @@ func (p *Pool) Direct(pointer format.Pointer) (format.Pointer, error) {
 		return 0, Damage{pointer.Offset(), "index", fmt.Sprintf("pointer %v leads to no indirect-pointer word", pointer)}
 	}
 	target := format.Pointer(p.Word(p.layout.IndirectOffsetOf(word)))
-	if target.Nil() || target.Indirect() {
+	if _, _, ok := p.layout.EntryRange(target); !ok {
 		return 0, Damage{pointer.Offset(), "indirect pointers", fmt.Sprintf("word %d holds %v, which leads to no entry", word, target)}
 	}
 	return target, nil

@@ -50,6 +50,7 @@ type Get struct {
 	state   getState
 	probe   index.Probe // of the bucket read last; Count candidates are not tried yet
 	chain   int         // buckets read
+	foreign uint64      // a hash word in one of them that belongs elsewhere, 0 when there was none
 	fetches uint8       // times the search began anew
 	address uint64
 	buffer  []byte
@@ -193,7 +194,7 @@ func (r *Reader) verb(g *Get) (v fabric.Verb, ok bool) {
 	length := uint64(format.BucketBytes)
 	switch g.state {
 	case getBucket:
-		g.address, g.chain = r.table.BucketOf(g.Hash), 0
+		g.address, g.chain, g.foreign = r.table.BucketOf(g.Hash), 0, 0
 		r.counters.BucketReads++
 	case getOverflow:
 		g.address = g.probe.Next
@@ -259,6 +260,7 @@ func (r *Reader) digestBucket(g *Get) (staleRoot bool) {
 		g.again(index.ErrChain)
 		return false
 	}
+	g.foreign = max(g.foreign, g.probe.Foreign)
 	g.nextCandidate()
 	return false
 }
@@ -276,6 +278,8 @@ func (g *Get) nextCandidate() {
 		}
 	case g.probe.Next != 0:
 		g.state = getOverflow
+	case g.foreign != 0: // it may have been this key's
+		g.again(fmt.Errorf("bucket chain of key %q: hash word at %#x is %w", g.Key, g.foreign, format.ErrDamaged))
 	default:
 		g.finish(ErrNotFound)
 	}
@@ -287,7 +291,7 @@ func (r *Reader) digestEntry(g *Get) {
 	switch {
 	case err == nil:
 		r.deliver(g, &e)
-	case g.Shortcut || !errors.Is(err, format.ErrOtherEntry) || !sameEntry(&e, g.Pointer):
+	case g.Shortcut || !errors.Is(err, format.ErrOtherEntry) || !g.Pointer.MadeFor(e.Bytes(), e.Generation):
 		// The segment was given back and perhaps reused since the pointer was read.
 		r.counters.StalePointers++
 		g.again(fmt.Errorf("entry %v of key %q at %#x: %w", g.Pointer, g.Key, g.address, err))
@@ -297,11 +301,6 @@ func (r *Reader) digestEntry(g *Get) {
 		r.counters.OtherKeys++
 		g.nextCandidate()
 	}
-}
-
-// sameEntry says whether e, decoded where p leads, is what p was made for, whatever its key.
-func sameEntry(e *format.Entry, p format.Pointer) bool {
-	return e.Generation%format.PointerGenerations == p.Generation() && (e.Bytes()+format.SizeUnit-1)/format.SizeUnit == p.Units()
 }
 
 // deliver finishes g with the entry that was asked for.
