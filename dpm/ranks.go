@@ -200,10 +200,14 @@ func (p *Pool) mayBeSucceeded(r *rank, h fabric.Hello) bool {
 	// Whoever asks from this machine tells that the node of that name is on this machine, and so was
 	// the process before.
 	local := h.PID != 0 && h.PIDStart != 0 && ProcessStart(h.PID) == h.PIDStart
+	alive := e.Process != 0 && p.o.private.alive(e.Process, e.ProcessStart)
 	switch {
-	case e.Process != 0 && (r.mapped || local && (r.restored || e.State == format.RankHeld)):
-		// Even when it is fenced: while it maps the memory it could write under its successor's feet.
-		return !p.o.private.alive(e.Process, e.ProcessStart)
+	case alive && (r.mapped || r.restored || local && e.State == format.RankHeld):
+		// Even when it is fenced: while it maps the memory, as after a restart it may, it could write under its
+		// successor's feet.
+		return false
+	case e.Process != 0 && !alive && (r.mapped || local && (r.restored || e.State == format.RankHeld)):
+		return true
 	case e.State == format.RankFenced:
 		return true
 	}

@@ -12,11 +12,12 @@ import (
 //	       it admits a new incarnation and fences by a CAS to LeaseFenced; unchecked, only a change means something
 //	  8    state u8 | incarnation u32     checked word
 //	 16    identity u48                   checked word: low bits of the hash of the node's name
-//	 24    process id u32                 checked word
+//	 24    process id u32 | tag u16       checked word; tag: the low bits of the process's incarnation
 //	 32    process start u48              checked word: clock ticks since boot
 //	 40    reserved, zero
 //
-// The DPM writes words 1 to 4: 2 to 4 first (flush, fence), then the state word. The lease word has
+// The DPM writes words 1 to 4: 2 to 4 first (flush, fence), then the state word. A crash in between leaves a process whose
+// tag is not the state's incarnation's: it was never admitted, and the entry reads as one of no known process. The lease word has
 // the cache line's first place, so that a KN's store and the DPM's never share a word.
 
 // RankEntryBytes is the size of one entry of the rank table.
@@ -82,8 +83,16 @@ func (r *RankEntry) Encode(dst *[RankEntryBytes]byte) {
 	put64(dst[RankLeaseOffset:], r.Lease)
 	put64(dst[RankStateOffset:], r.StateWord())
 	put64(dst[RankIdentityOffset:], SealWord(RoleRankIdentity, r.Identity))
-	put64(dst[RankProcessOffset:], SealWord(RoleRankProcess, uint64(r.Process)))
+	put64(dst[RankProcessOffset:], SealWord(RoleRankProcess, r.processWord()))
 	put64(dst[RankStartOffset:], SealWord(RoleRankStart, r.ProcessStart))
+}
+
+// processWord is the payload of the process word: 0 when there is no process, which is sound for every incarnation.
+func (r *RankEntry) processWord() uint64 {
+	if r.Process == 0 {
+		return 0
+	}
+	return uint64(r.Process) | uint64(uint16(r.Incarnation))<<32
 }
 
 // DecodeRankEntry decodes src, which was read at offset of the pool. Errors are like DecodeSegmentHeader's.
@@ -105,7 +114,10 @@ func DecodeRankEntry(src *[RankEntryBytes]byte, offset uint64, r *RankEntry) err
 	}
 	r.State, r.Incarnation = RankState(state), uint32(state>>8)
 	r.Identity = word(RoleRankIdentity, RankIdentityOffset, "rank identity", MaxPayload)
-	r.Process = uint32(word(RoleRankProcess, RankProcessOffset, "rank process", 1<<32-1))
-	r.ProcessStart = word(RoleRankStart, RankStartOffset, "rank process start", MaxPayload)
+	process := word(RoleRankProcess, RankProcessOffset, "rank process", MaxPayload)
+	start := word(RoleRankStart, RankStartOffset, "rank process start", MaxPayload)
+	if uint16(process>>32) == uint16(r.Incarnation) {
+		r.Process, r.ProcessStart = uint32(process), start
+	}
 	return damaged
 }
