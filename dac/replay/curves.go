@@ -1,15 +1,21 @@
 package replay
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"runtime"
 	"strings"
+	"text/tabwriter"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
+
+	"github.com/dinomo-kv/dinomo/dac"
 )
 
 // CurvesConfig says which policies to compare at which cache sizes.
@@ -18,56 +24,95 @@ type CurvesConfig struct {
 	Config
 	// Policies are names that dac.Options takes. Default: adaptive and paper.
 	Policies []string
-	// CacheSizes are budgets in bytes, rising. Default: nine sizes, each double the last, that
-	// end at CacheBytes.
+	// CacheSizes are budgets in bytes, rising. Default: up to nine sizes, each double the last,
+	// that end at CacheBytes.
 	CacheSizes []int
-	// Progress, if set, is called after each replay.
-	Progress func(done, total int)
+	// Workers is how many replays run at a time. Default: the processors. Speeds are those of
+	// replays that ran beside each other.
+	Workers int
 }
 
 // defaultSizes is the number of cache sizes if none are given.
 const defaultSizes = 9
 
-// Curves replays the trace through every policy at every size: the reports of one policy after
-// those of the other, sizes in order. The optimum of a size is looked for once.
-func Curves(cfg CurvesConfig) ([]Report, error) {
-	cfg.EnsureDefaults()
-	if len(cfg.Policies) == 0 {
-		cfg.Policies = []string{"adaptive", "paper"}
+// ensureDefaults sets what is zero to its default.
+func (c *CurvesConfig) ensureDefaults() {
+	c.EnsureDefaults()
+	if len(c.Policies) == 0 {
+		c.Policies = []string{dac.PolicyAdaptive, dac.PolicyPaper}
 	}
-	if len(cfg.CacheSizes) == 0 {
+	if len(c.CacheSizes) == 0 {
 		for i := range defaultSizes {
-			cfg.CacheSizes = append(cfg.CacheSizes, cfg.CacheBytes>>(defaultSizes-1-i))
+			if size := c.CacheBytes >> (defaultSizes - 1 - i); size >= dac.MinBudgetBytes {
+				c.CacheSizes = append(c.CacheSizes, size)
+			}
 		}
 	}
-	best := make(map[int]Report, len(cfg.CacheSizes))
-	reports := make([]Report, 0, len(cfg.Policies)*len(cfg.CacheSizes))
+	if c.Workers <= 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+}
+
+// Curves replays the trace through every policy at every size: the reports of one policy after
+// those of the other, sizes in order. It ends early when ctx does.
+func Curves(ctx context.Context, cfg CurvesConfig) ([]Report, error) {
+	cfg.ensureDefaults()
+	var each []Config
 	for _, policy := range cfg.Policies {
 		for _, size := range cfg.CacheSizes {
 			one := cfg.Config
-			one.Policy, one.CacheBytes = policy, size
-			known, ok := best[size]
-			one.NoOptimum = cfg.NoOptimum || ok
-			rep, err := Run(one)
-			if err != nil {
-				return reports, fmt.Errorf("policy %s with %d bytes: %w", policy, size, err)
+			one.Policy, one.CacheBytes, one.Progress = policy, size, func(string, float64) {}
+			if err := one.Validate(); err != nil {
+				return nil, fmt.Errorf("policy %s with %d bytes: %w", policy, size, err)
 			}
-			if ok {
-				rep.setOptimum(Best{known.OptimumRoundTrips, known.OptimumValues, known.OptimumShortcuts}, known.OptimumIsFromTrace)
-			} else if !one.NoOptimum {
-				best[size] = rep
-			}
-			reports = append(reports, rep)
-			if cfg.Progress != nil {
-				cfg.Progress(len(reports), cap(reports))
-			}
+			each = append(each, one)
 		}
 	}
-	return reports, nil
+	t, err := openTape(&cfg.Config)
+	if err != nil {
+		return nil, err
+	}
+	reports := make([]Report, len(each))
+	jobs := make([]func() error, len(each))
+	for i := range each {
+		jobs[i] = func() (err error) {
+			reports[i], err = t.run(&each[i])
+			return err
+		}
+	}
+	return reports, inParallel(ctx, cfg.Workers, jobs, cfg.Progress)
+}
+
+// WriteCurves prints the reports of Curves as a table.
+func WriteCurves(w io.Writer, reports []Report) error {
+	if len(reports) == 0 {
+		return nil
+	}
+	fmt.Fprintf(w, "%s, a miss costs %.3g round trips\n\n", reports[0].Trace, reports[0].MissCost)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "policy\tcache\tvalue hits\tshortcut hits\tmisses\tround trips/read\tbest static choice\tdistance\tMop/s\t")
+	for i := range reports {
+		r := &reports[i]
+		best, distance := "-", "-"
+		if r.hasOptimum {
+			best = fmt.Sprintf("%.4f", r.OptimumRoundTrips)
+			if r.OptimumRoundTrips > 0 {
+				distance = fmt.Sprintf("%+.1f %%", 100*r.DistanceToOptimum)
+			}
+		}
+		fmt.Fprintf(t, "%s\t%s\t%.2f %%\t%.2f %%\t%.2f %%\t%.4f\t%s\t%s\t%.2f\t\n", r.Policy, sizeText(float64(r.CacheBytes)),
+			100*r.ValueHitRatio, 100*r.ShortcutHitRatio, 100*r.MissRatio, r.RoundTripsPerRead, best, distance, r.OperationsPerSec/1e6)
+	}
+	return t.Flush()
 }
 
 // ErrDrawing: there is nothing to draw, or the file's name does not say how.
 var ErrDrawing = errors.New("cannot draw")
+
+// Drawable reports whether Draw knows how to write a file of this name.
+func Drawable(file string) bool {
+	return strings.HasSuffix(file, ".png") || strings.HasSuffix(file, ".svg")
+}
 
 // Draw writes the reports of Curves as a picture: round trips per read over cache size, one
 // line for each policy, and one for the optimum. The file's name ends in .png or .svg.
@@ -75,7 +120,7 @@ func Draw(reports []Report, file string) error {
 	if len(reports) == 0 {
 		return fmt.Errorf("%w %s: no replays", ErrDrawing, file)
 	}
-	if !strings.HasSuffix(file, ".png") && !strings.HasSuffix(file, ".svg") {
+	if !Drawable(file) {
 		return fmt.Errorf("%w %s: want a name that ends in .png or .svg", ErrDrawing, file)
 	}
 	p := plot.New()

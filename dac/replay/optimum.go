@@ -1,18 +1,16 @@
 package replay
 
 import (
+	"cmp"
 	"slices"
-
-	"github.com/cespare/xxhash/v2"
-
-	"github.com/dinomo-kv/dinomo/dac"
-	"github.com/dinomo-kv/dinomo/dac/trace"
 )
 
-// Key is one key's share of the reads and what its entries would cost.
+// Key is one key's share of the reads and what its entries would cost, or that of each of Count
+// keys that are all alike.
 type Key struct {
 	Share                     float64
 	ShortcutBytes, ValueBytes int
+	Count                     int // 0 is 1
 }
 
 // Best is a best static choice of what to cache.
@@ -28,52 +26,25 @@ type Best struct {
 // share more for the rest of ValueBytes. Taking these steps in the order of what a byte saves
 // is optimal up to the last entry, whose part that fits is counted.
 func Optimum(keys []Key, budget int, missCost float64) Best {
-	type step struct {
-		saves float64
-		bytes int
-		value bool // a value's step, not a shortcut's
-		whole bool // a value without a shortcut's step before it
-	}
-	steps := make([]step, 0, 2*len(keys))
 	total := 0.0
+	steps := make([]gain, 0, 2*len(keys))
 	for _, k := range keys {
-		total += k.Share
-		more := k.ValueBytes - k.ShortcutBytes
-		if shortcut := k.Share * (missCost - 1); shortcut*float64(more) > k.Share*float64(k.ShortcutBytes) {
-			steps = append(steps, step{saves: shortcut, bytes: k.ShortcutBytes},
-				step{saves: k.Share, bytes: more, value: true})
-		} else {
-			steps = append(steps, step{saves: k.Share * missCost, bytes: k.ValueBytes, value: true, whole: true})
-		}
+		total += k.Share * float64(k.count())
+		steps = k.steps(steps, missCost)
 	}
-	slices.SortFunc(steps, func(a, b step) int {
-		switch d := a.saves*float64(b.bytes) - b.saves*float64(a.bytes); {
-		case d > 0:
-			return -1
-		case d < 0:
-			return 1
-		}
-		return 0
+	slices.SortFunc(steps, func(a, b gain) int {
+		return cmp.Compare(b.saves*float64(a.bytes), a.saves*float64(b.bytes))
 	})
 	best := Best{RoundTrips: missCost}
+	left := float64(budget)
 	for _, s := range steps {
-		part := 1.0
-		if s.bytes > budget {
-			part = float64(budget) / float64(s.bytes)
-		}
-		best.RoundTrips -= part * s.saves / total
-		if part < 1 {
+		fits := min(float64(s.count), left/float64(max(s.bytes, 1)))
+		best.RoundTrips -= fits * s.saves / total
+		left -= fits * float64(s.bytes)
+		best.Values += int(fits) * s.values
+		best.Shortcuts += int(fits) * s.shortcuts
+		if fits < float64(s.count) {
 			break
-		}
-		budget -= s.bytes
-		switch {
-		case s.whole:
-			best.Values++
-		case s.value:
-			best.Values++
-			best.Shortcuts--
-		default:
-			best.Shortcuts++
 		}
 	}
 	if best.RoundTrips < 1e-12 {
@@ -82,51 +53,22 @@ func Optimum(keys []Key, budget int, missCost float64) Best {
 	return best
 }
 
-// optimum finds the best choice for a trace: from the true popularity if it is stationary and
-// made up, else from how often each key is read in the counted part.
-func optimum(cfg *Config, total uint64) (best Best, fromTrace bool, err error) {
-	law, isLaw, err := trace.ParseLaw(cfg.Trace)
-	if err != nil {
-		return Best{}, false, err
-	}
-	var keys []Key
-	if isLaw && law.Stationary() {
-		keys = make([]Key, 0, law.Keys)
-		for key, share := range law.Popularity {
-			keys = append(keys, cfg.key(share, trace.KeyBytes, law.ValueBytes(key)))
-		}
-	} else if keys, err = countedKeys(cfg, total); err != nil {
-		return Best{}, false, err
-	}
-	return Optimum(keys, cfg.CacheBytes, cfg.cost()), !(isLaw && law.Stationary()), nil
+// gain is something to cache: what it saves a read, what it takes, and how often it can be
+// taken.
+type gain struct {
+	saves             float64
+	bytes, count      int
+	values, shortcuts int // entries that taking it adds
 }
 
-// countedKeys reads a trace and counts the reads of each key after the warm-up.
-func countedKeys(cfg *Config, total uint64) ([]Key, error) {
-	index := map[uint64]int{}
-	var keys []Key
-	warm, done := uint64(cfg.Warmup*float64(total)), uint64(0)
-	err := each(cfg.Trace, func(op *trace.Op) {
-		if done++; done <= warm || op.Kind != trace.Get {
-			return
-		}
-		h := xxhash.Sum64(op.Key)
-		i, ok := index[h]
-		if !ok {
-			i = len(keys)
-			index[h] = i
-			keys = append(keys, cfg.key(0, len(op.Key), op.ValueBytes))
-		}
-		keys[i].Share++
-	})
-	return keys, err
-}
+func (k *Key) count() int { return max(k.Count, 1) }
 
-func (c *Config) key(share float64, keyBytes, valueBytes int) Key {
-	if valueBytes == trace.NoSize {
-		valueBytes = c.ValueBytes
+// steps appends a key's steps: its shortcut and what its value saves more, or, where the
+// shortcut would save less a byte than that, the value at once.
+func (k *Key) steps(to []gain, missCost float64) []gain {
+	n, more, shortcut := k.count(), k.ValueBytes-k.ShortcutBytes, k.Share*(missCost-1)
+	if shortcut*float64(more) > k.Share*float64(k.ShortcutBytes) {
+		return append(to, gain{shortcut, k.ShortcutBytes, n, 0, 1}, gain{k.Share, more, n, 1, -1})
 	}
-	k := Key{Share: share}
-	k.ShortcutBytes, k.ValueBytes = dac.EntryBytes(keyBytes, valueBytes)
-	return k
+	return append(to, gain{k.Share * missCost, k.ValueBytes, n, 1, 0})
 }

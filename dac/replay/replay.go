@@ -37,6 +37,9 @@ type Config struct {
 	NoOptimum bool
 	// Clock measures the speed. Default: the machine's.
 	Clock clock.Clock
+	// Progress, if set, is told what is being done and how far that is, 0 to 1, by one goroutine
+	// at a time.
+	Progress func(phase string, fraction float64)
 }
 
 // EnsureDefaults sets what is zero to its default.
@@ -58,6 +61,9 @@ func (c *Config) EnsureDefaults() {
 	}
 	if c.Clock == nil {
 		c.Clock = clock.Real{}
+	}
+	if c.Progress == nil {
+		c.Progress = func(string, float64) {}
 	}
 	o := dac.Options{Policy: c.Policy}
 	o.EnsureDefaults()
@@ -172,41 +178,28 @@ func Run(cfg Config) (Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return Report{}, err
 	}
-	total, err := length(cfg.Trace)
+	t, err := openTape(&cfg)
 	if err != nil {
 		return Report{}, err
 	}
-	p, err := newPlayer(&cfg)
+	return t.run(&cfg)
+}
+
+// run replays the tape once.
+func (t *tape) run(cfg *Config) (Report, error) {
+	p, err := newPlayer(cfg)
 	if err != nil {
 		return Report{}, err
 	}
 	defer p.cache.Close()
-	if err := p.play(total); err != nil {
+	if err := p.play(t.total); err != nil {
 		return Report{}, err
 	}
 	rep := p.report()
 	if !cfg.NoOptimum && rep.Reads > 0 {
-		best, fromTrace, err := optimum(&cfg, total)
-		if err != nil {
-			return Report{}, err
-		}
-		rep.setOptimum(best, fromTrace)
+		rep.setOptimum(Optimum(t.keys, cfg.CacheBytes, cfg.cost()), t.fromTrace)
 	}
 	return rep, nil
-}
-
-// length counts a trace's operations.
-func length(name string) (uint64, error) {
-	law, isLaw, err := trace.ParseLaw(name)
-	if err != nil {
-		return 0, err
-	}
-	if isLaw {
-		return law.TotalOps(), nil
-	}
-	n := uint64(0)
-	err = each(name, func(*trace.Op) { n++ })
-	return n, err
 }
 
 // each calls do for every operation of a trace.
@@ -280,6 +273,7 @@ func (p *player) play(total uint64) error {
 			p.counted.operations += uint64(len(p.batch))
 		}
 		p.batch, p.keys = p.batch[:0], p.keys[:0]
+		p.cfg.Progress("replay", float64(done)/float64(max(total, 1)))
 	}
 	err := each(p.cfg.Trace, func(op *trace.Op) {
 		p.add(op)

@@ -1,11 +1,13 @@
 package replay
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +31,7 @@ func TestOptimumReproducesKnownFigures(t *testing.T) {
 		keys := make([]Key, n)
 		total := zipf.Weight(n, c.theta)
 		for i := range keys {
-			keys[i] = Key{math.Pow(float64(i+1), -c.theta) / total, 32, 1024}
+			keys[i] = Key{Share: math.Pow(float64(i+1), -c.theta) / total, ShortcutBytes: 32, ValueBytes: 1024}
 		}
 		got := Optimum(keys, n*1024/c.part, 3)
 		if math.Abs(got.RoundTrips-c.want) > 0.002*c.want {
@@ -61,7 +63,7 @@ func TestOptimumBoundsBruteForce(t *testing.T) {
 		keys := make([]Key, 1+rng.IntN(7))
 		most, total := 0.0, 0.0
 		for i := range keys {
-			keys[i] = Key{rng.Float64(), 17, 17 + rng.IntN(200)}
+			keys[i] = Key{Share: rng.Float64(), ShortcutBytes: 17, ValueBytes: 17 + rng.IntN(200)}
 			most = max(most, keys[i].Share)
 			total += keys[i].Share
 		}
@@ -127,16 +129,24 @@ func TestCurvesAreDrawn(t *testing.T) {
 		CacheSizes: []int{512 << 10, 1 << 20, 4 << 20},
 	}
 	calls := 0
-	cfg.Progress = func(done, total int) {
-		if calls++; done != calls || total != 9 {
-			t.Errorf("progress %d of %d, want %d of 9", done, total, calls)
+	cfg.Progress = func(phase string, fraction float64) {
+		if calls++; phase != "replay" || fraction != float64(calls)/9 {
+			t.Errorf("progress: %s %v, want replay, %d of 9", phase, fraction, calls)
 		}
 	}
-	reports, err := Curves(cfg)
+	reports, err := Curves(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if calls != 9 {
+		t.Errorf("%d calls of Progress, want 9", calls)
+	}
+	var table strings.Builder
+	if err := WriteCurves(&table, reports); err != nil || strings.Count(table.String(), "\n") != 12 || !strings.Contains(table.String(), "value-only") {
+		t.Errorf("table: %v\n%s", err, &table)
+	}
 	single := cfg.Config
+	single.Progress = nil
 	single.Policy, single.CacheBytes = dac.PolicyPaper, 1<<20
 	want, err := Run(single)
 	if err != nil {
@@ -164,6 +174,31 @@ func TestCurvesAreDrawn(t *testing.T) {
 		if !errors.Is(err, ErrDrawing) {
 			t.Errorf("error %v, want ErrDrawing", err)
 		}
+	}
+}
+
+// Without sizes the curves end at CacheBytes, and none is smaller than a cache can be.
+func TestCurvesChooseSizes(t *testing.T) {
+	cfg := CurvesConfig{Config: Config{Trace: "uniform:keys=100,ops=100", CacheBytes: 3 * dac.MinBudgetBytes}}
+	reports, err := Curves(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int
+	for _, r := range reports {
+		got = append(got, r.CacheBytes)
+	}
+	if want := []int{3 * dac.MinBudgetBytes / 2, 3 * dac.MinBudgetBytes}; !slices.Equal(got, append(want, want...)) {
+		t.Errorf("sizes %d, want %d twice", got, want)
+	}
+	cfg.CacheSizes = []int{5}
+	if _, err := Curves(t.Context(), cfg); !errors.Is(err, dac.ErrBudget) {
+		t.Errorf("a cache of 5 bytes: %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := Curves(ended, CurvesConfig{Config: cfg.Config}); !errors.Is(err, context.Canceled) {
+		t.Errorf("after its context ended: %v", err)
 	}
 }
 
