@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -185,6 +186,7 @@ func KNOptions(c *conf.Config, env Env) (kn.Options, error) {
 		LWW: lww, Limits: MessageLimits(c), Pull: pullOptions(c, c.Net.RequestQueue), Peers: peersOptions(c, c.Server.PrivateIP),
 		LocalIP:     DialFrom(c.Server.PrivateIP),
 		VerbTimeout: c.Dinomo.Timeouts.Verb, RenewPeriod: c.Dinomo.Lease.RenewPeriod,
+		ServiceRate:  c.Dinomo.Limits.ServiceRate,
 		ReportPeriod: c.Policy.ServerReportPeriod, KeyReportPeriod: c.Policy.KeyReportPeriod,
 		// Longer than a coordinator works on a change, so that normally the coordinator decides.
 		ResumeTimeout: c.Dinomo.Timeouts.Reconfiguration * 3 / 2,
@@ -223,12 +225,16 @@ func policyOptions(c *conf.Config) policy.Options {
 	return policy.Options{
 		Elasticity: c.Policy.Elasticity, SelectiveReplication: c.Policy.SelectiveReplication,
 		OnMean: c.Policy.UsingAverageLatency, SLO: c.Policy.LatencyThreshold,
-		AddOccupancy: p.AddAboveOccupancy, RemoveOccupancy: p.RemoveBelowOccupancy, MinKNs: p.MinKNs, MaxKNs: min(p.MaxKNs, c.IB.MaxKNs),
-		HotDeviations: p.HotKeyDeviations, ColdDeviations: p.ColdKeyDeviations, MinimumReplication: c.Replication.Minimum,
-		GracePeriod: max(c.Policy.GracePeriod, 1), // 0 would stand for the default
-		AddKNs:      p.AddKNs, ReplicationStep: p.ReplicationStep, MaxKeys: p.ReplicationsPerDecision,
+		AddOccupancy: given(p.AddAboveOccupancy), RemoveOccupancy: given(p.RemoveBelowOccupancy), MinKNs: p.MinKNs, MaxKNs: min(p.MaxKNs, c.IB.MaxKNs),
+		HotDeviations: given(p.HotKeyDeviations), ColdDeviations: given(p.ColdKeyDeviations), MinimumReplication: c.Replication.Minimum,
+		MinHotAccesses: p.HotKeyMinAccesses,
+		GracePeriod:    max(c.Policy.GracePeriod, 1), // 0 would stand for the default
+		AddKNs:         p.AddKNs, ReplicationStep: p.ReplicationStep, MaxKeys: p.ReplicationsPerDecision,
 	}
 }
+
+// given keeps a configured 0 from standing for the default.
+func given(x float64) float64 { return max(x, math.SmallestNonzeroFloat64) }
 
 // ClientOptions makes the options of a client at an IP.
 func ClientOptions(c *conf.Config, env Env) (client.Options, error) {

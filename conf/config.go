@@ -188,6 +188,7 @@ type Limits struct {
 	Connections    int      // peers of one socket
 	InFlightBytes  ByteSize // in-flight: received and not answered, per connection
 	SendQueueBytes ByteSize // send-queue: per peer
+	ServiceRate    int      // service-rate: tuples a second of a KN thread, 0 for no limit
 }
 
 // Lease is about how long a KN may serve without news from the pool.
@@ -218,6 +219,7 @@ type PolicyLimits struct {
 	AddAboveOccupancy       float64
 	RemoveBelowOccupancy    float64
 	AddKNs                  int
+	HotKeyMinAccesses       int // hot-key-min-accesses: in a decision period
 	HotKeyDeviations        float64
 	ColdKeyDeviations       float64
 	ReplicationStep         int

@@ -209,6 +209,7 @@ func (c *core) answered(now time.Duration, m *messages.KeyResponse) {
 			code = m.Error
 		}
 		c.detach(o)
+		o.From = k.to.address
 		c.resolve(now, o, t, code)
 		if k.left == 0 {
 			return
@@ -221,6 +222,7 @@ func (c *core) answered(now time.Duration, m *messages.KeyResponse) {
 	for left := k.ops; k.left > 0; left = left[1:] {
 		if o := left[0]; o != nil {
 			c.detach(o)
+			o.From = k.to.address
 			c.resolve(now, o, &nothing, m.Error)
 		}
 	}

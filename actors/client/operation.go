@@ -56,6 +56,8 @@ type Result struct {
 	Payload []byte
 	// Attempts counts requests sent, questions to routing threads not included.
 	Attempts int
+	// From is the address of the KN thread that gave the last answer, "" if none did.
+	From string
 }
 
 // Value returns the value of a successful get of an LWW key; it aliases Payload. A key of another type gives

@@ -9,12 +9,15 @@ import (
 )
 
 // hotKeys counts the accesses of the most accessed keys in bounded memory: space-saving counters (Metwally et al.,
-// 2005) fed with one access in 64, so that counting costs a few nanoseconds a key. The counter that makes way
-// for a new key is the least of a few drawn at random rather than of all, for the same reason; a key with a fair share
-// of the accesses is hardly ever among the least. Counts are estimates.
+// 2005) fed with all accesses at first, then with one in 2, 4 and so on up to one in 64, so that counting costs a few
+// nanoseconds a key where there is much to count, and where there is little the keys that are not hot are seen as well: a
+// key is hot by comparison with them. The counter that makes way for a new key is the least of a few drawn at random rather
+// than of all, also for the cost; a key with a fair share of the accesses is hardly ever among the least. Counts are estimates.
 type hotKeys struct {
 	rng      *rand.Rand
-	skip     int // accesses until the next one that counts
+	skip     int    // accesses until the next one that counts
+	every    uint64 // on average every so-many-th access counts, and counts as so many
+	sampled  int    // since every was changed
 	counters []hotCounter
 	byHash   map[uint64]int32
 }
@@ -29,12 +32,15 @@ type hotCounter struct {
 
 const (
 	hotCounters = 512
-	hotSampling = 64
 	hotDraws    = 8
+	// hotSampling is how sparse sampling gets, hotSamples how many accesses are sampled before it gets sparser: for each
+	// period 65,000 accesses are counted more densely than one in 64.
+	hotSampling = 64
+	hotSamples  = 1024
 )
 
 func newHotKeys(seed uint64) *hotKeys {
-	return &hotKeys{rng: random.New(seed), counters: make([]hotCounter, 0, hotCounters), byHash: make(map[uint64]int32, hotCounters)}
+	return &hotKeys{rng: random.New(seed), every: 1, counters: make([]hotCounter, 0, hotCounters), byHash: make(map[uint64]int32, hotCounters)}
 }
 
 // add counts one access. It allocates nothing once its counters have been used.
@@ -45,7 +51,11 @@ func (h *hotKeys) add(key []byte, hash uint64, valueBytes int) {
 }
 
 func (h *hotKeys) count(key []byte, hash uint64, valueBytes int) {
-	h.skip = h.rng.IntN(2*hotSampling - 1) // on average every 64th counts
+	weight := h.every
+	if h.sampled++; h.sampled == hotSamples && h.every < hotSampling {
+		h.every, h.sampled = 2*h.every, 0
+	}
+	h.skip = h.rng.IntN(2*int(h.every) - 1)
 	i, ok := h.byHash[hash]
 	if !ok {
 		i = h.victim()
@@ -57,7 +67,7 @@ func (h *hotKeys) count(key []byte, hash uint64, valueBytes int) {
 		c.hash, c.key, c.bytes = hash, append(c.key[:0], key...), 0
 	}
 	c := &h.counters[i]
-	c.count++
+	c.count += weight
 	if valueBytes > 0 {
 		c.bytes = uint32(valueBytes)
 	}
@@ -89,7 +99,7 @@ type hotKey struct {
 func (h *hotKeys) top(n int) []hotKey {
 	all := make([]hotKey, 0, len(h.counters))
 	for _, c := range h.counters {
-		all = append(all, hotKey{key: slices.Clone(c.key), accesses: c.count * hotSampling, bytes: c.bytes})
+		all = append(all, hotKey{key: slices.Clone(c.key), accesses: c.count, bytes: c.bytes})
 	}
 	slices.SortFunc(all, func(a, b hotKey) int {
 		return cmp.Or(cmp.Compare(b.accesses, a.accesses), slices.Compare(a.key, b.key))
@@ -99,6 +109,7 @@ func (h *hotKeys) top(n int) []hotKey {
 
 // reset forgets all counts and keeps the memory.
 func (h *hotKeys) reset() {
+	h.skip, h.every, h.sampled = 0, 1, 0
 	for i := range h.counters {
 		h.counters[i].count = 0
 	}

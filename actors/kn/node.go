@@ -119,7 +119,7 @@ func (n *Node) openThread(ctx context.Context, number int, self identity, codec 
 	}
 	t := &thread{
 		number: number, o: o, self: self, lease: n.lease, codec: codec, pull: pull, peers: o.System.NewPeers(o.Peers),
-		mailbox: newMailbox(), lost: n.finish, public: public, tell: n.tell,
+		mailbox: newMailbox(), lost: n.finish, public: public, tell: n.tell, pace: newPace(o.ServiceRate),
 	}
 	t.round.answer = &messages.KeyResponse{}
 	t.report.hot = newHotKeys(o.RandomSeed + uint64(number))

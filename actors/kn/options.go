@@ -68,6 +68,8 @@ type Options struct {
 	// DrainRequests bounds the requests that are served as one batch. Default 512: enough to share a commit
 	// widely, while the first of them waits for the last.
 	DrainRequests int
+	// ServiceRate, for experiments, is how many tuples a second each thread serves at most (see pace). Default 0: no limit.
+	ServiceRate int
 
 	// PID and PIDStart name the process to the pool, see remote.Options. Default: this one.
 	PID      uint32
@@ -136,6 +138,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("kn options: a fabric dialer and the DPM's address are needed")
 	case o.Threads < 1 || o.Threads > min(o.Plan.MaxThreads(), hashring.MaxThreads):
 		return fmt.Errorf("kn options: %d threads: want 1 to %d with the %s ports", o.Threads, o.Plan.MaxThreads(), o.Plan)
+	case o.ServiceRate < 0:
+		return fmt.Errorf("kn options: service rate %d: want 0 for no limit, or tuples a second", o.ServiceRate)
 	case o.HeldRequests < 1 || o.HeldBytes < 1 || o.DrainRequests < 1:
 		return fmt.Errorf("kn options: held requests %d, held bytes %d, drain requests %d: want at least 1 each", o.HeldRequests, o.HeldBytes, o.DrainRequests)
 	}

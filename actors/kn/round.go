@@ -121,6 +121,7 @@ func (t *thread) complete() {
 			t.finish(&r.pending[i], lapsed)
 		}
 	}
+	t.keepPace()
 	t.peers.FlushDirty()
 	t.report.served(r, r.began, t.o.Clock.Now())
 	r.last = looked{}
@@ -129,6 +130,16 @@ func (t *thread) complete() {
 	r.pending, r.slots = r.pending[:0], r.slots[:0]
 	r.keys.block = r.keys.block[:0]
 	r.writes, r.reads, r.mutations = 0, 0, 0
+}
+
+// keepPace holds the round's answers back until the thread's limit, if it has one, allows for them.
+func (t *thread) keepPace() {
+	if t.pace.each == 0 {
+		return
+	}
+	if wait := t.pace.served(t.round.began, t.o.Clock.Now(), t.round.reads+t.round.mutations); wait > 0 {
+		t.o.Clock.Sleep(wait)
+	}
 }
 
 // receive takes one request: it is answered, refused, held back, or left pending.

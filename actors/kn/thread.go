@@ -31,6 +31,7 @@ type thread struct {
 	holding holding
 	round   round
 	report  reporting
+	pace    pace
 	timer   *clock.Timer
 	timerAt time.Time
 	sweepAt time.Time
@@ -71,7 +72,7 @@ func (t *thread) run() {
 func (t *thread) wait() {
 	r := &t.round
 	requests := 0
-	for requests < t.o.DrainRequests {
+	for most := t.pace.drain(t.o.DrainRequests); requests < most; {
 		select {
 		case b, open := <-t.pull.Batches():
 			if !open {

@@ -14,7 +14,7 @@ type ElasticityOptions struct {
 	Options
 	// MinKNs are there at first and at the end, MaxKNs under load. Defaults 1 and 3.
 	MinKNs, MaxKNs int
-	// Low and High are the operations under way before and after, and in the step. Defaults 1 and 512.
+	// Low and High are the operations under way before and after, and in the step. Defaults 1 and 256.
 	Low, High int
 	// ReadRatio is the share of reads. Default 0.95.
 	ReadRatio float64
@@ -34,7 +34,7 @@ func (o *ElasticityOptions) EnsureDefaults() {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&o.MinKNs, 1}, {&o.MaxKNs, 3}, {&o.Low, 1}, {&o.High, 512}} {
+	}{{&o.MinKNs, 1}, {&o.MaxKNs, 3}, {&o.Low, 1}, {&o.High, 256}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -52,6 +52,9 @@ func (o *ElasticityOptions) EnsureDefaults() {
 	}
 	if o.ReadRatio == 0 {
 		o.ReadRatio = 0.95
+	}
+	if o.ServiceRate == 0 {
+		o.ServiceRate = pacedRate
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = o.dataBytes() / 16

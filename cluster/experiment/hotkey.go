@@ -17,7 +17,8 @@ type HotKeyOptions struct {
 	Options
 	// KNs defaults to 3.
 	KNs int
-	// Low and High are the operations under way before and after, and while the key is hot. Defaults 1 and 512.
+	// Low and High are the operations under way before and after, and while the key is hot. Defaults 1 and 128: with the threads' limit those
+	// that wait for one of them are served well within the clients' patience.
 	Low, High int
 	// HotShare is the share of the operations that are on the hot key. Default 0.8. ReadRatio is the share of reads, of the hot
 	// key and of all others. Default 0.95.
@@ -38,7 +39,7 @@ func (o *HotKeyOptions) EnsureDefaults() {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&o.KNs, 3}, {&o.Low, 1}, {&o.High, 512}} {
+	}{{&o.KNs, 3}, {&o.Low, 1}, {&o.High, 128}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -59,6 +60,9 @@ func (o *HotKeyOptions) EnsureDefaults() {
 	}
 	if o.ReadRatio == 0 {
 		o.ReadRatio = 0.95
+	}
+	if o.ServiceRate == 0 {
+		o.ServiceRate = pacedRate
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = o.dataBytes() / 4
@@ -84,6 +88,10 @@ type HotKeyRow struct {
 	Seconds        float64 `json:"seconds"`
 	Reads          uint64  `json:"reads"`
 	ReadsPerSecond float64 `json:"reads_per_second"`
+	// BusiestShare is the share of these reads that the owner with the most of them answered: 1/Owners if they are spread evenly.
+	BusiestShare float64 `json:"busiest_share"`
+
+	from map[string]uint64 // reads by who answered them
 }
 
 // hotKeyName is the hot key. It is not among the numbered ones, so that it is as cold as can be before and after.

@@ -53,7 +53,6 @@ type load struct {
 	recorder *timeline.Recorder
 	shape    atomic.Pointer[workload]
 	value    []byte
-	hot      atomic.Uint64 // reads of the hot key that succeeded
 
 	asker    *cluster.Asker
 	monitors []string // feedback sockets
@@ -75,6 +74,7 @@ type lane struct {
 		slots  []slot
 		idle   []int
 		seen   *latency.Histogram // since the last feedback
+		hot    map[string]uint64  // reads of the hot key that succeeded, by the KN thread that answered
 		broken error
 	}
 }
@@ -121,7 +121,7 @@ func newLoad(o *Options, c *cluster.Cluster, asker *cluster.Asker, step time.Dur
 			return nil, errors.Join(err, l.close())
 		}
 		n := &lane{l: l, number: i, c: cl}
-		n.mu.rng, n.mu.seen = random.New(o.Seed+uint64(i)+100), latency.New()
+		n.mu.rng, n.mu.seen, n.mu.hot = random.New(o.Seed+uint64(i)+100), latency.New(), map[string]uint64{}
 		l.lanes = append(l.lanes, n)
 	}
 	l.told.Go(l.tell)
@@ -292,10 +292,23 @@ func (n *lane) ended(r *client.Result) {
 	default:
 		n.l.recorder.Succeeded(now, took, 1)
 		if s.hot {
-			n.l.hot.Add(1)
+			n.mu.hot[r.From]++
 		}
 	}
 	n.refill()
+}
+
+// hotReads returns how often each KN thread has answered a read of the hot key so far.
+func (l *load) hotReads() map[string]uint64 {
+	all := map[string]uint64{}
+	for _, n := range l.lanes {
+		n.mu.Lock()
+		for from, reads := range n.mu.hot {
+			all[from] += reads
+		}
+		n.mu.Unlock()
+	}
+	return all
 }
 
 // tell sends feedback until the load ends.

@@ -36,6 +36,9 @@ type Options struct {
 	Zipf float64
 	// CacheBytes is the cache of each KN. Default: each experiment's own.
 	CacheBytes int64
+	// ServiceRate is how many operations a second each KN thread serves at most (dinomo.limits.service-rate): with more threads than the
+	// machine has cores, that is the only way to see capacity grow with them. Default: each experiment's own; negative: no limit.
+	ServiceRate int
 	// Seed of the keys drawn by clients of the experiment's own. Default 1.
 	Seed uint64
 
@@ -95,6 +98,10 @@ func (o *Options) Validate() error {
 // dataBytes is the size of all values.
 func (o *Options) dataBytes() int64 { return int64(o.Keys) * int64(o.ValueBytes) }
 
+// pacedRate is the default of ServiceRate in experiments about capacity: a dozen threads of that rate are well within what two cores
+// can do, clients included.
+const pacedRate = 2000
+
 // minCacheBytes is the least cache of a KN thread that holds anything worth measuring.
 const minCacheBytes = 256 << 10
 
@@ -111,6 +118,9 @@ func (o *Options) up(ctx context.Context, name string, t cluster.Topology, set .
 		"dinomo.data-dir=" + directory, "dinomo.fabric=" + o.Fabric,
 		fmt.Sprintf("threads.memory=%d", o.Threads),
 		fmt.Sprintf("capacities.storage-cap=%dMiB", max(1024, 5*o.dataBytes()>>20)),
+	}
+	if o.ServiceRate > 0 {
+		all = append(all, fmt.Sprintf("dinomo.limits.service-rate=%d", o.ServiceRate))
 	}
 	if o.CacheBytes > 0 {
 		all = append(all, fmt.Sprintf("capacities.memory-cap=%dB", max(o.CacheBytes, minCacheBytes*int64(o.Threads))))

@@ -133,6 +133,9 @@ func (x *timed) report(title string, facts map[string]string) (*TimedReport, err
 		"keys": fmt.Sprint(x.o.Keys), "value bytes": fmt.Sprint(x.o.ValueBytes), "zipf": fmt.Sprint(x.o.Zipf), "threads of a KN": fmt.Sprint(x.o.Threads),
 		"fabric": x.o.Fabric, "cache": fmt.Sprintf("%s, %v a KN", x.c.Conf().CachePolicy(), x.c.Conf().Capacities.CacheBytes), "lease": x.c.Conf().Dinomo.Lease.Length.String(),
 	}
+	if x.o.ServiceRate > 0 {
+		t.Facts["capacity of a KN thread"] = fmt.Sprintf("limited to %d op/s, so that more of them can serve more on a machine of few cores", x.o.ServiceRate)
+	}
 	maps.Copy(t.Facts, facts)
 	t.Lines = x.w.lines()
 	for _, m := range x.marks {
@@ -191,9 +194,9 @@ func (r *TimedReport) WriteText(w io.Writer) error {
 		fmt.Fprintf(w, "%-28s %8.1f %8.1f %5d %10.0f %9.0f %13.0f %7.0f\n", p.Name, p.FromSeconds, p.UntilSeconds, p.KNs, p.OpsPerSecond, p.MeanMicros, p.WorstP99Micros, p.Failed)
 	}
 	if len(r.HotKey) > 0 {
-		fmt.Fprintf(w, "\n%-22s %9s %12s %14s\n", "owners of the hot key", "seconds", "reads of it", "reads of it/s")
+		fmt.Fprintf(w, "\n%-22s %9s %12s %14s %14s\n", "owners of the hot key", "seconds", "reads of it", "reads of it/s", "busiest owner")
 		for _, h := range r.HotKey {
-			fmt.Fprintf(w, "%-22d %9.1f %12d %14.0f\n", h.Owners, h.Seconds, h.Reads, h.ReadsPerSecond)
+			fmt.Fprintf(w, "%-22d %9.1f %12d %14.0f %12.1f %%\n", h.Owners, h.Seconds, h.Reads, h.ReadsPerSecond, 100*h.BusiestShare)
 		}
 	}
 	for _, f := range r.Failovers {

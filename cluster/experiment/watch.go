@@ -30,8 +30,8 @@ type watcher struct {
 		rates       []timeline.Sample // of the followed key's reads, a second each
 		counting    bool              // reads are entered by owners
 		byOwners    map[int]*HotKeyRow
-		seenAt      time.Duration // the last look
-		seen        uint64        // reads until then
+		seenAt      time.Duration     // the last look
+		seen        map[string]uint64 // reads until then
 		rateAt      time.Duration
 		rateSeen    uint64
 	}
@@ -114,17 +114,24 @@ func (w *watcher) ownersOf(m *hashring.Map) int { return len(m.OwnersOf([]byte(w
 
 // count enters the key's reads since the last look under the number of its owners. REQUIRES: w.mu.
 func (w *watcher) count(now time.Duration) {
-	owners, total := w.ownersOf(w.mu.current), w.l.hot.Load()
+	owners, reads := w.ownersOf(w.mu.current), w.l.hotReads()
 	if w.mu.counting {
 		row := w.mu.byOwners[owners]
 		if row == nil {
-			row = &HotKeyRow{Owners: owners}
+			row = &HotKeyRow{Owners: owners, from: map[string]uint64{}}
 			w.mu.byOwners[owners] = row
 		}
 		row.Seconds += (now - w.mu.seenAt).Seconds()
-		row.Reads += total - w.mu.seen
+		for from, n := range reads {
+			row.from[from] += n - w.mu.seen[from]
+			row.Reads += n - w.mu.seen[from]
+		}
 	}
-	w.mu.seenAt, w.mu.seen = now, total
+	w.mu.seenAt, w.mu.seen = now, reads
+	total := uint64(0)
+	for _, n := range reads {
+		total += n
+	}
 	if took := now - w.mu.rateAt; took >= time.Second {
 		rate := float64(total-w.mu.rateSeen) / took.Seconds()
 		w.mu.rates = append(w.mu.rates, timeline.Sample{AtSeconds: w.mu.rateAt.Seconds(), Value: rate})
@@ -148,6 +155,9 @@ func (w *watcher) hotKey() []HotKeyRow {
 		row := *w.mu.byOwners[owners]
 		if row.Seconds > 0 {
 			row.ReadsPerSecond = float64(row.Reads) / row.Seconds
+		}
+		for _, n := range row.from {
+			row.BusiestShare = max(row.BusiestShare, float64(n)/float64(row.Reads))
 		}
 		rows = append(rows, row)
 	}

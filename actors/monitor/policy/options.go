@@ -24,6 +24,9 @@ type Options struct {
 	MinKNs, MaxKNs int
 	// HotDeviations: a key is hot when its accesses are above mean + HotDeviations x standard deviation. Default 3.
 	HotDeviations float64
+	// MinHotAccesses: a key with fewer accesses in a period is not hot, whatever the others have: among keys that are hardly
+	// asked for, one that was asked for four times is three standard deviations above the mean. Default 64 (the original has none).
+	MinHotAccesses int
 	// ColdDeviations: a replicated key is cold when its accesses are at or below mean - ColdDeviations x standard
 	// deviation. Default 1.
 	ColdDeviations float64
@@ -58,7 +61,7 @@ func (o *Options) EnsureDefaults() {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&o.MinKNs, 4}, {&o.MaxKNs, 6}, {&o.MinimumReplication, 1}, {&o.AddKNs, 1}, {&o.ReplicationStep, 1}, {&o.MaxKeys, 64}} {
+	}{{&o.MinKNs, 4}, {&o.MaxKNs, 6}, {&o.MinimumReplication, 1}, {&o.AddKNs, 1}, {&o.ReplicationStep, 1}, {&o.MaxKeys, 64}, {&o.MinHotAccesses, 64}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -79,8 +82,8 @@ func (o *Options) Validate() error {
 		return errors.New("policy: occupancies are shares from 0 to 1")
 	case o.RemoveOccupancy >= o.AddOccupancy:
 		return errors.New("policy: a KN would be removed at an occupancy at which one is added; want remove < add")
-	case o.MinimumReplication < 1 || o.MaxKeys < 1 || o.AddKNs < 1 || o.ReplicationStep < 1:
-		return errors.New("policy: minimum replication, keys, KNs to add and replication step must be at least 1")
+	case o.MinimumReplication < 1 || o.MaxKeys < 1 || o.AddKNs < 1 || o.ReplicationStep < 1 || o.MinHotAccesses < 1:
+		return errors.New("policy: minimum replication, keys, KNs to add, replication step and accesses of a hot key must be at least 1")
 	}
 	return nil
 }

@@ -141,7 +141,8 @@ func missed(o Options, s Snapshot, least NodeLoad, overload float64, figures str
 	}
 	mean, deviation := spread(s.Keys)
 	bound := mean + o.HotDeviations*deviation
-	hot := slices.DeleteFunc(slices.Clone(s.Keys), func(k KeyLoad) bool { return float64(k.Accesses) <= bound })
+	fewest := uint64(o.MinHotAccesses)
+	hot := slices.DeleteFunc(slices.Clone(s.Keys), func(k KeyLoad) bool { return float64(k.Accesses) <= bound || k.Accesses < fewest })
 	slices.SortFunc(hot, func(a, b KeyLoad) int {
 		return cmp.Or(cmp.Compare(b.Accesses, a.Accesses), cmp.Compare(a.Key, b.Key))
 	})
@@ -152,7 +153,7 @@ func missed(o Options, s Snapshot, least NodeLoad, overload float64, figures str
 		}
 	}
 	if len(changes) == 0 {
-		return nothing(fmt.Sprintf("SLO missed, no key above %.1f accesses can get more owners: %s", bound, figures))
+		return nothing(fmt.Sprintf("SLO missed, no key above %.1f accesses, and of %d or more, can get more owners: %s", bound, o.MinHotAccesses, figures))
 	}
 	return []Decision{{Kind: Replicate, Keys: changes, Reason: fmt.Sprintf(
 		"SLO missed, keys above %.1f accesses (mean %.1f + %.0f x %.1f): %s", bound, mean, o.HotDeviations, deviation, figures)}}

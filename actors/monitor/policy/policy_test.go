@@ -26,6 +26,7 @@ func TestScenarios(t *testing.T) {
 				d.MaybeScanArgs(t, "min", &o.MinKNs)
 				d.MaybeScanArgs(t, "max", &o.MaxKNs)
 				d.MaybeScanArgs(t, "add", &o.AddKNs)
+				d.MaybeScanArgs(t, "min-hot", &o.MinHotAccesses)
 				o.EnsureDefaults()
 				if err := o.Validate(); err != nil {
 					return err.Error()
