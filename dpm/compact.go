@@ -37,8 +37,8 @@ func (p *Pool) compactSegment(id format.SegmentID) (info CompactionInfo, err err
 	s := &p.segments[id]
 	base := p.layout.SegmentOffset(id)
 	defer func() {
-		if err != nil && c.open { // copies that will not be used are durable before those behind them are: no holes
-			p.region.Flush(p.layout.SegmentOffset(c.segment)+c.start, c.used-c.start)
+		if err != nil { // copies that were not flushed are dropped; those of a batch whose moves failed stay, as dead weight
+			c.used = c.start
 		}
 	}()
 	var e format.Entry
@@ -155,6 +155,7 @@ func (p *Pool) moveSlots(from format.SegmentID) (moved int, bytes uint64, err er
 		return 0, 0, nil
 	}
 	p.region.Flush(p.layout.SegmentOffset(c.segment)+c.start, c.used-c.start)
+	c.start = c.used // from here on slots may lead to them
 	if cap(c.results) < len(c.mutations) {
 		c.results = make([]index.Result, max(len(c.mutations), 1024))
 	}

@@ -246,6 +246,24 @@ func (w *world) opMeta() {
 		violated("record %s: version %d, want %d", name, version, next.version)
 	}
 	w.meta[name] = []metaState{next}
+	w.checkStruck(name)
+}
+
+// checkStruck expects that what is durable of a record has one sound slot. Were the other one to come back after a crash, a
+// flipped bit in this one would bring an older version back.
+func (w *world) checkStruck(name string) {
+	image := w.fake.StrictImage()
+	sound := 0
+	for which := range 2 {
+		at := w.pool.layout.MetadataSlotOffset(uint32(w.pool.meta.byName[name]), which)
+		var m format.Metadata
+		if format.DecodeMetadata(w.pool.layout.Salt, image[at:at+uint64(w.pool.layout.MetadataSlotBytes)], &m) == nil {
+			sound++
+		}
+	}
+	if sound != 1 {
+		violated("%d slots of record %s are sound and durable", sound, name)
+	}
 }
 
 func (w *world) hotName() string { return fmt.Sprintf("hot%d", w.rng.IntN(3)) }

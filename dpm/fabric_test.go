@@ -53,6 +53,15 @@ func (b backend) serve(t testing.TB, o Options, address string) (*Pool, string) 
 	return p, l.Address()
 }
 
+// tryAttach makes one attempt.
+func (b backend) tryAttach(address, identity string) (*remote.Session, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	pid := uint32(os.Getpid())
+	return remote.Dial(ctx, remote.Options{Dialer: b.dialer, Address: address, Identity: identity, PID: pid, PIDStart: ProcessStart(pid),
+		Waiting: func(error) { cancel() }})
+}
+
 func (b backend) attach(t testing.TB, address, identity string) *remote.Session {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

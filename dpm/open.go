@@ -52,6 +52,9 @@ func (p *Pool) open() error {
 				return err
 			}
 		}
+		if hook := p.o.private.named; hook != nil {
+			hook()
+		}
 	}
 	return p.recover(fresh)
 }
@@ -75,7 +78,7 @@ func (p *Pool) mapRegion() (fresh bool, err error) {
 		p.region = p.file
 		return true, nil
 	}
-	options := pmem.Options{Path: o.Path, Durability: o.Durability, Sparse: o.Sparse}
+	options := pmem.Options{Path: o.Path, Durability: o.Durability, Sparse: o.Sparse, Sync: o.private.sync}
 	p.file, err = pmem.Open(options)
 	switch {
 	case err == nil:

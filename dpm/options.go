@@ -65,6 +65,10 @@ type Options struct {
 		pollAtMost time.Duration
 		// indexMaxOverflow is index.Options.MaxOverflow.
 		indexMaxOverflow float64
+		// sync is pmem.Options.Sync.
+		sync func(fdatasync func() error) error
+		// named is called where the file of a new pool gets its name, which a region without a file knows nothing of.
+		named func()
 	}
 }
 

@@ -95,6 +95,8 @@ func (ix *Index) copyAll(g *growth) error {
 			return err
 		}
 	}
+	// The fence before the root would do for a crash. But it comes while Apply pauses, and would wait for the whole
+	// table to be written back.
 	if err := ix.region.Fence(); err != nil {
 		return ix.fail(err)
 	}
@@ -271,6 +273,9 @@ func (ix *Index) swapTables(g *growth) error {
 	defer ix.swap.Unlock()
 	if err := ix.broken(); err != nil {
 		return err
+	}
+	if hook := ix.o.private.swapping; hook != nil {
+		hook()
 	}
 	if _, err := ix.copyDirty(g); err != nil {
 		return err

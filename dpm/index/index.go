@@ -47,7 +47,8 @@ type Options struct {
 	MaxOverflow float64
 
 	private struct {
-		hashOf func(key []byte) uint64 // KeyHash; tests make keys collide
+		hashOf   func(key []byte) uint64 // KeyHash; tests make keys collide
+		swapping func()                  // called when the pause of growth begins; nil: nothing is
 	}
 }
 

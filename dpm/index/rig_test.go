@@ -22,6 +22,7 @@ type rig struct {
 	hashOf  func([]byte) uint64
 	index   *Index
 	retired []format.SegmentID
+	alone   bool // nobody else uses the index while it grows
 
 	logOp       format.Op // of what append writes; 0: put
 	logSegments []format.SegmentID
@@ -51,6 +52,11 @@ func (r *rig) options() Options {
 		Retire: func(_ uint64, ids []format.SegmentID) { r.retired = append(r.retired, ids...) },
 	}
 	o.private.hashOf = r.hashOf
+	o.private.swapping = func() {
+		if fake, ok := r.region.(*pmem.Fake); ok && r.alone && fake.AwaitingFence() > 0 {
+			panic(violation(fmt.Sprintf("the pause of growth waits for %d words that could have been written back before it", fake.AwaitingFence())))
+		}
+	}
 	return o
 }
 

@@ -302,6 +302,13 @@ func (f *Fake) Flushes() int {
 	return f.mu.flushes
 }
 
+// AwaitingFence returns how many words were flushed and not fenced since.
+func (f *Fake) AwaitingFence() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.mu.flushed)
+}
+
 // PendingWords returns how many words are not durable as they are visible.
 func (f *Fake) PendingWords() int {
 	f.mu.Lock()

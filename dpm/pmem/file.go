@@ -31,6 +31,8 @@ type Options struct {
 	// ReadOnly maps an existing file without locking it, to look at a pool that may be live: stores
 	// panic, Fence fails with ErrReadOnly.
 	ReadOnly bool
+	// Sync is called instead of each fdatasync, with it: for tests, which delay it or have it fail. Default: nobody is.
+	Sync func(fdatasync func() error) error
 }
 
 // EnsureDefaults fills zero fields.
@@ -59,6 +61,7 @@ type File struct {
 	durability Durability
 	readOnly   bool
 	commit     *groupCommit // Fsync only
+	sync       func(fdatasync func() error) error
 	writeBack  func(mem []byte)
 	flushes    atomic.Uint64 // DAX only
 	fences     atomic.Uint64
@@ -101,7 +104,7 @@ func Create(bytes uint64, o Options) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create pool file: %w", err)
 	}
-	f := &File{file: file, path: o.Path, durability: o.Durability}
+	f := &File{file: file, path: o.Path, durability: o.Durability, sync: o.Sync}
 	err = lock(file)
 	if err == nil {
 		err = allocate(file, bytes, o.Sparse)
@@ -133,7 +136,7 @@ func Open(o Options) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open pool file: %w", err)
 	}
-	f := &File{file: file, path: o.Path, durability: o.Durability, readOnly: o.ReadOnly}
+	f := &File{file: file, path: o.Path, durability: o.Durability, readOnly: o.ReadOnly, sync: o.Sync}
 	if !o.ReadOnly {
 		err = lock(file)
 	}
@@ -181,7 +184,11 @@ func (f *File) mapFile(bytes uint64) error {
 	switch f.durability {
 	case Fsync:
 		fd := int(f.file.Fd())
-		f.commit = newGroupCommit(func() error { return ignoringEINTR(func() error { return unix.Fdatasync(fd) }) })
+		fdatasync := func() error { return ignoringEINTR(func() error { return unix.Fdatasync(fd) }) }
+		f.commit = newGroupCommit(fdatasync)
+		if f.sync != nil {
+			f.commit = newGroupCommit(func() error { return f.sync(fdatasync) })
+		}
 	case DAX:
 		f.writeBack = writeBackLines
 	}
