@@ -25,6 +25,7 @@ func (p *Pool) Load(entries []format.Entry) error {
 			e := &entries[next]
 			size := e.Bytes()
 			if why := p.unloadable(e, size); why != "" {
+				c.used = start // those before it in this batch are neither flushed nor led to
 				return fmt.Errorf("load key %.64q: %s", e.Key, why)
 			}
 			if !c.open || c.used+size > p.layout.SegmentBytes {

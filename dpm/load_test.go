@@ -92,3 +92,25 @@ func TestLoadRefuses(t *testing.T) {
 		t.Error(problems)
 	}
 }
+
+// A batch that is refused in its middle leaves no hole in the segment: recovery would take it for the end.
+func TestRefusedLoadLeavesNoHole(t *testing.T) {
+	shape := smallShape(16)
+	fake := newFake(t, shape)
+	p := mustOpen(t, testOptions(fake, shape))
+	for n, batch := range [][]format.Entry{{loadable(0, 500)}, {loadable(1, 500), {Op: format.OpDelete, Key: []byte("k")}}, {loadable(2, 500)}} {
+		if err := p.Load(batch); (err != nil) != (n == 1) {
+			t.Fatal(n, err)
+		}
+	}
+	again := mustOpen(t, testOptions(pmem.NewFakeFrom(fake.StrictImage(), pmem.Fsync), shape))
+	for n, want := range []bool{true, false, true} {
+		key := loadable(n, 500).Key
+		if _, found, err := again.Get(index.KeyHash(key), key); found != want || err != nil {
+			t.Errorf("%s: %v, %v", key, found, err)
+		}
+	}
+	if problems := again.Audit(); len(problems) > 0 {
+		t.Error(problems)
+	}
+}
