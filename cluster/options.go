@@ -49,15 +49,20 @@ func Plan(c *conf.Config) (messages.Plan, error) { return messages.ParsePlan(c.D
 
 // backend returns the configured way to the pool, or why this binary has none.
 func backend(c *conf.Config) (backends.Backend, error) {
-	o := backends.Options{}
-	if c.IB.SocketPort != 0 {
-		o.IBVerbs.Setup = ibverbs.Socket
-	}
-	b, err := backends.Lookup(c.Dinomo.Fabric, o)
+	b, err := backends.Lookup(c.Dinomo.Fabric, FabricOptions(c))
 	if err != nil {
 		return b, err
 	}
 	return b, b.Available
+}
+
+// FabricOptions returns the configured options of the fabrics that have some.
+func FabricOptions(c *conf.Config) backends.Options {
+	r := &c.Dinomo.RDMA
+	return backends.Options{IBVerbs: ibverbs.Options{
+		Setup: ibverbs.Setup(c.RDMASetup()), Device: r.Device, Port: r.Port, GID: max(r.GIDIndex, -1) + 1,
+		Retries: r.Retries, AckTimeout: r.AckTimeout, Polls: r.Polls, Persist: ibverbs.Persist(r.Persist),
+	}}
 }
 
 // MessageLimits returns the limits of the request plane.

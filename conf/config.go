@@ -138,6 +138,7 @@ type Dinomo struct {
 	Actors        Actors
 	Policy        PolicyLimits
 	Manage        Manage
+	RDMA          RDMA
 }
 
 // Values of enumerated keys.
@@ -156,6 +157,13 @@ const (
 	DurabilityProcess  = "process"
 	DurabilityFsync    = "fsync"
 	DurabilityDax      = "dax"
+
+	RDMASetupAuto   = "auto"
+	RDMASetupCM     = "cm"
+	RDMASetupSocket = "socket"
+
+	PersistProcessor = "processor"
+	PersistRead      = "read"
 
 	CompressionNone = "none"
 	CompressionS2   = "s2"
@@ -177,6 +185,18 @@ type Pool struct {
 // DPM says where the pool is.
 type DPM struct {
 	Addresses []string // IPs; none means ib_config.storage_node_ips, see Config.DPMAddress
+}
+
+// RDMA is about the fabric ibverbs: which port of which card, and how queue pairs are set up and tuned.
+type RDMA struct {
+	Setup      string // see Config.RDMASetup
+	Device     string // "" means whichever fits
+	Port       int    // 0 means whichever fits
+	GIDIndex   int    // gid-index; negative means found
+	Retries    int
+	AckTimeout int // ack-timeout: an exponent
+	Polls      int
+	Persist    string
 }
 
 // Limits bound what clients may ask for.

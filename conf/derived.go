@@ -65,6 +65,18 @@ func (c *Config) DPMAddress() string {
 	return ""
 }
 
+// RDMASetup returns how queue pairs are set up: dinomo.rdma.setup, where auto means the original's exchange when there is a port for
+// it, and rdma_cm otherwise.
+func (c *Config) RDMASetup() string {
+	switch {
+	case c.Dinomo.RDMA.Setup != RDMASetupAuto:
+		return c.Dinomo.RDMA.Setup
+	case c.IB.SocketPort != 0:
+		return RDMASetupSocket
+	}
+	return RDMASetupCM
+}
+
 func (c *Config) dpmAddresses() []string {
 	if len(c.Dinomo.DPM.Addresses) > 0 {
 		return c.Dinomo.DPM.Addresses
@@ -86,5 +98,6 @@ func (c *Config) derived() []derivedValue {
 		{"pool bytes", c.PoolBytes().String(), "capacities.storage-cap"},
 		{"pool path", c.PoolPath(), "dinomo.pool.path, dinomo.data-dir"},
 		{"dpm address", c.DPMAddress(), "dinomo.dpm.addresses, ib_config.storage_node_ips"},
+		{"rdma setup", c.RDMASetup(), "dinomo.rdma.setup, ib_config.sock_port"},
 	}
 }

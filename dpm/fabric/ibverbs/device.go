@@ -20,9 +20,6 @@ import (
 	"unsafe"
 )
 
-// ErrNoDevice: no RDMA card, or none that the options ask for.
-var ErrNoDevice = errors.New("no usable RDMA device")
-
 // errno turns the negative numbers that C functions return into errors.
 func errno(rc C.int) error {
 	if rc >= 0 {
@@ -48,30 +45,6 @@ func deviceNames() (names []string) {
 		names = append(names, e.Name()) // in alphabetical order
 	}
 	return names
-}
-
-// port is one port of a card, with the address that packets to it carry.
-type port struct {
-	device   string
-	number   int
-	active   bool
-	ethernet bool // RoCE: addresses are GIDs; else InfiniBand: LIDs
-	gidIndex int  // -1: no GID is used
-	gid      [16]byte
-	lid      uint16
-	mtu      int // ibv_mtu, an exponent
-	reads    int // outstanding READs and atomics that the card answers
-}
-
-// mtuBytes is what a packet carries.
-func (p *port) mtuBytes() int { return 128 << p.mtu }
-
-func (p *port) String() string {
-	state := "down"
-	if p.active {
-		state = "active"
-	}
-	return fmt.Sprintf("%s port %d: %s, GID %d (%s), MTU %d", p.device, p.number, state, p.gidIndex, netip.AddrFrom16(p.gid).Unmap(), p.mtuBytes())
 }
 
 // device is an opened card with the protection domain of everything this process registers there.
@@ -133,97 +106,97 @@ func newDevice(context *C.struct_ibv_context) (*device, error) {
 
 func (d *device) name() string { return C.GoString(C.ibv_get_device_name(d.context.device)) }
 
-// ports looks at all ports of the card. want is Options.GID.
-func (d *device) ports(want int) ([]port, error) {
+// ports looks at all ports of the card.
+func (d *device) ports() ([]port, error) {
 	var a C.struct_ibv_device_attr
 	if rc := C.ibv_query_device(d.context, &a); rc != 0 {
 		return nil, fmt.Errorf("query RDMA device %s: %w", d.name(), syscall.Errno(rc))
 	}
 	var all []port
+	slots := 0
 	for n := 1; n <= int(a.phys_port_cnt); n++ {
-		p, err := d.port(n, want)
-		if err != nil {
-			return nil, err
+		var attr C.struct_ibv_port_attr
+		if err := errno(C.dn_query_port(d.context, C.int(n), &attr)); err != nil {
+			return nil, fmt.Errorf("query port %d of RDMA device %s: %w", n, d.name(), err)
 		}
-		p.reads = min(int(a.max_qp_rd_atom), int(a.max_qp_init_rd_atom), 16)
-		all = append(all, p)
+		slots += int(attr.gid_tbl_len)
+		all = append(all, port{
+			device: d.name(), number: n, active: attr.state == C.IBV_PORT_ACTIVE, ethernet: attr.link_layer == C.IBV_LINK_LAYER_ETHERNET,
+			lid: uint16(attr.lid), mtu: int(attr.active_mtu), reads: min(int(a.max_qp_rd_atom), int(a.max_qp_init_rd_atom), 16),
+		})
 	}
-	return all, nil
+	return all, d.addGIDs(all, slots)
 }
 
-func (d *device) port(number, want int) (port, error) {
-	var a C.struct_ibv_port_attr
-	if err := errno(C.dn_query_port(d.context, C.int(number), &a)); err != nil {
-		return port{}, fmt.Errorf("query port %d of RDMA device %s: %w", number, d.name(), err)
+// addGIDs gives ports their address tables, which have at most so many entries together.
+func (d *device) addGIDs(ports []port, slots int) error {
+	if slots == 0 {
+		return nil
 	}
-	p := port{
-		device: d.name(), number: number, active: a.state == C.IBV_PORT_ACTIVE, gidIndex: -1,
-		ethernet: a.link_layer == C.IBV_LINK_LAYER_ETHERNET, lid: uint16(a.lid), mtu: int(a.active_mtu),
+	table := (*C.struct_ibv_gid_entry)(C.calloc(C.size_t(slots), C.sizeof_struct_ibv_gid_entry))
+	defer C.free(unsafe.Pointer(table))
+	n, err := C.ibv_query_gid_table(d.context, table, C.size_t(slots), 0)
+	if n < 0 {
+		return fmt.Errorf("query the addresses of RDMA device %s: %w", d.name(), err)
 	}
-	if !p.ethernet && want == 0 {
-		return p, nil
-	}
-	for i := range int(a.gid_tbl_len) {
-		gid, v2, ok := d.gid(number, i)
-		if !ok || want != 0 && i != want-1 || want == 0 && !(v2 && netip.AddrFrom16(gid).Is4In6()) {
-			continue
+	for _, e := range unsafe.Slice(table, int(n)) {
+		if i := int(e.port_num) - 1; i >= 0 && i < len(ports) {
+			ports[i].gids = append(ports[i].gids, gid{index: int(e.gid_index), raw: *(*[16]byte)(unsafe.Pointer(&e.gid)), v2: e.gid_type == C.IBV_GID_TYPE_ROCE_V2})
 		}
-		p.gid, p.gidIndex = gid, i
-		return p, nil
 	}
-	return p, nil
+	return nil
 }
 
-// gid reads one slot of a port's address table; many are empty.
-func (d *device) gid(number, index int) (gid [16]byte, v2, ok bool) {
-	var g C.union_ibv_gid
-	var roceV2 C.int
-	if C.dn_query_gid_type(d.context, C.int(number), C.int(index), &g, &roceV2) != 0 {
-		return gid, false, false
-	}
-	return *(*[16]byte)(unsafe.Pointer(&g)), roceV2 != 0, true
-}
-
-// choosePort returns the first port that the options allow and that is up. With an address, only the port that has it
-// will do: what peers dial must be what the card answers to.
-func choosePort(o Options, address netip.Addr) (*device, port, error) {
-	var seen []string
+// allPorts looks at every port of every card, in alphabetical order. It fails only if that leaves nothing to choose from.
+func allPorts() (all []port, err error) {
 	for _, name := range deviceNames() {
-		if o.Device != "" && o.Device != name {
-			continue
+		d, broken := openDevice(name)
+		if broken == nil {
+			var ports []port
+			if ports, broken = d.ports(); broken == nil {
+				all = append(all, ports...)
+			}
 		}
-		d, err := openDevice(name)
-		if err != nil {
-			return nil, port{}, err
-		}
-		ports, err := d.ports(o.GID)
-		if err != nil {
-			return nil, port{}, err
-		}
-		for _, p := range ports {
-			seen = append(seen, p.String())
-			usable := p.active && (!p.ethernet || p.gidIndex >= 0) && (o.Port == 0 || o.Port == p.number)
-			if usable && (!address.IsValid() || d.has(p.number, address)) {
-				return d, p, nil
+		err = errors.Join(err, broken)
+	}
+	if len(all) > 0 {
+		return all, nil
+	}
+	return nil, err
+}
+
+// choosePath is choose among all cards.
+func choosePath(o Options, near netip.Addr) (*device, path, error) {
+	ports, err := allPorts()
+	if err != nil {
+		return nil, path{}, err
+	}
+	p, err := choose(ports, o, near)
+	if err != nil {
+		return nil, path{}, err
+	}
+	d, err := openDevice(p.device)
+	return d, p, err
+}
+
+// addressHint says which IP addresses the cards have.
+func addressHint() string {
+	ports, err := allPorts()
+	var all []string
+	for i := range ports {
+		for _, g := range ports[i].gids {
+			if a := g.address(); g.v2 && !a.IsLinkLocalUnicast() {
+				all = append(all, fmt.Sprintf("%s (%s port %d)", a, ports[i].device, ports[i].number))
 			}
 		}
 	}
-	what := fmt.Sprintf("%+v", o)
-	if address.IsValid() {
-		what += " with address " + address.String()
+	switch {
+	case err != nil:
+		return fmt.Sprintf("no RDMA device can be looked at: %v", err)
+	case len(all) == 0:
+		return "no RDMA device here has an IP"
 	}
-	return nil, port{}, fmt.Errorf("%w for %s; there are: %s", ErrNoDevice, what, strings.Join(seen, "; "))
-}
-
-// has reports whether an address is in a port's table.
-func (d *device) has(number int, address netip.Addr) bool {
-	want := netip.AddrFrom16(address.As16())
-	for i := range 256 {
-		if gid, _, ok := d.gid(number, i); ok && netip.AddrFrom16(gid) == want {
-			return true
-		}
-	}
-	return false
+	return "there are " + strings.Join(all, ", ")
 }
 
 // region is memory that peers may reach.

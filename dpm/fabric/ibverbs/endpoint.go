@@ -49,6 +49,7 @@ type endpoint struct {
 	forget  func()               // before everything is freed
 	name    string
 	in      inbox
+	deaf    bool // tests set it, with mu held: fail does nothing
 
 	mu struct {
 		sync.Mutex
@@ -83,11 +84,20 @@ func newEndpoint(d *device, id *C.struct_rdma_cm_id, o Options, withData bool, n
 	rc := C.dn_create(e.c, d.pd, id, unsafe.Pointer(&arena[0]), C.size_t(size), depth, receiveSlots)
 	e.c.spin = C.uint32_t(o.Polls)
 	if err := errno(rc); err != nil {
-		e.c.id = nil // the caller's, as long as this has not worked
-		e.destroy()
+		e.abandon()
 		return nil, fmt.Errorf("create a queue pair on %s: %w%s", d.name(), err, registerHint(err))
 	}
 	return e, nil
+}
+
+// abandon frees a new endpoint, but for the id that its caller made.
+func (e *endpoint) abandon() {
+	if e.c.id != nil && e.c.qp != nil {
+		C.rdma_destroy_qp(e.c.id)
+		e.c.qp = nil
+	}
+	e.c.id = nil
+	e.destroy()
 }
 
 // ready posts the receives; the queue pair must be at least in its INIT state, and not yet connected.
@@ -160,7 +170,7 @@ var longAgo = time.Unix(1, 0)
 func (e *endpoint) fail(why error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.mu.closed || e.mu.failed != nil {
+	if e.mu.closed || e.mu.failed != nil || e.deaf {
 		return
 	}
 	e.mu.failed = why

@@ -20,7 +20,7 @@ type setup interface {
 	net.Listener // Accept returns *endpoint
 	card() *device
 	listen() error // after which peers wait for serve
-	serve(check func(fabric.Hello) error)
+	serve(check func(fabric.Hello) error, logf func(string, ...any))
 	finish() // after serve has ended, or without it
 }
 
@@ -70,6 +70,7 @@ func Listen(memory pmem.Region, service fabric.Service, lo fabric.ListenOptions,
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	lo.EnsureDefaults()
 	var s setup
 	var err error
 	if o.Setup == Socket {
@@ -101,7 +102,7 @@ func Listen(memory pmem.Region, service fabric.Service, lo fabric.ListenOptions,
 			<-conn.(*endpoint).destroyed // the card serves nothing of this peer's any more
 		},
 	})
-	go s.serve(l.Judge)
+	go s.serve(l.Judge, lo.Logf)
 	return l, nil
 }
 

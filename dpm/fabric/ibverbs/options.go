@@ -3,6 +3,9 @@ package ibverbs
 import (
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/dinomo-kv/dinomo/dpm/fabric/wire"
 )
 
 // ErrNotBuilt: this binary was built without RDMA.
@@ -24,13 +27,12 @@ const (
 // Options choose and tune the network card. Zero fields mean their defaults.
 type Options struct {
 	Setup Setup // default RDMACM
-	// Device is the card's name (see ibv_devices); "" takes the first one with an active port. With RDMACM the
-	// IP address decides and Device must agree if it is given.
+	// Device is the card's name (see ibv_devices), and Port its port. "" and 0 take the one that has the IP address of this end, else,
+	// with Socket, the first one that is up. With RDMACM the IP address decides, and Device and Port must agree if they are given.
 	Device string
-	// Port of the card; 0 takes the first active one.
-	Port int
-	// GID is the index of the port's address in its table, plus 1; 0 takes the first RoCE v2 address
-	// with an IPv4 address in it, or index 0 on InfiniBand.
+	Port   int
+	// GID is the index of the port's address in its table, plus 1, with Socket. 0 takes a RoCE v2 address: that of this end's IP, else
+	// the first one with IPv4 (InfiniBand needs none). With RDMACM the IP address decides.
 	GID int
 	// Retries of a lost packet before the queue pair breaks, 1 to 6, default 6. 7 would mean for
 	// ever on some hardware.
@@ -43,6 +45,10 @@ type Options struct {
 	Polls int
 	// Persist says how FLUSH makes WRITEs durable in the pool's memory when the durability is dax.
 	Persist Persist // default ByProcessor
+
+	private struct { // for tests
+		version uint16 // said of itself by a dialler; default wire.Version
+	}
 }
 
 // Persist is a way to make what a card has written persistent. Which one is right depends on where the
@@ -75,6 +81,9 @@ func (o *Options) EnsureDefaults() {
 	if o.Persist == "" {
 		o.Persist = ByProcessor
 	}
+	if o.private.version == 0 {
+		o.private.version = wire.Version
+	}
 }
 
 // Validate says which field is wrong.
@@ -82,10 +91,14 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Setup != RDMACM && o.Setup != Socket:
 		return fmt.Errorf("ibverbs setup %q: want %s or %s", o.Setup, RDMACM, Socket)
+	case strings.Contains(o.Device, "/"):
+		return fmt.Errorf("ibverbs device %q: want a name as in /sys/class/infiniband", o.Device)
 	case o.Port < 0 || o.Port > 255:
 		return fmt.Errorf("ibverbs port %d: want 1 to 255, or 0 for the first active one", o.Port)
 	case o.GID < 0 || o.GID > 256:
 		return fmt.Errorf("ibverbs gid %d: want a table index plus 1, or 0 to find one", o.GID)
+	case o.GID != 0 && o.Setup == RDMACM:
+		return errors.New("ibverbs gid: rdma_cm finds the GID from the IP address; name none, or use the set-up by socket")
 	case o.Retries < 1 || o.Retries > 6:
 		return fmt.Errorf("ibverbs retries %d: want 1 to 6 (7 means for ever on some hardware)", o.Retries)
 	case o.AckTimeout < 1 || o.AckTimeout > 31:

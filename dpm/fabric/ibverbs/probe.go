@@ -9,6 +9,7 @@ import "C"
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -22,29 +23,33 @@ func Probe(o Options) (all []Finding) {
 	if err := o.Validate(); err != nil {
 		return []Finding{{LevelBad, err.Error(), ""}}
 	}
-	usable := false
+	var ports []port
 	for _, name := range deviceNames() {
 		d, err := openDevice(name)
 		if err != nil {
-			all = append(all, Finding{LevelBad, err.Error(), "give this user access to /dev/infiniband (group rdma)"})
+			all = append(all, Finding{LevelWarning, err.Error(), "give this user access to /dev/infiniband (group rdma)"})
 			continue
 		}
 		all = append(all, d.probe())
-		ports, err := d.ports(o.GID)
+		found, err := d.ports()
 		if err != nil {
-			all = append(all, Finding{LevelBad, err.Error(), ""})
-			continue
+			all = append(all, Finding{LevelWarning, err.Error(), ""})
 		}
-		for _, p := range ports {
-			f := p.probe()
-			usable = usable || f.Level != LevelBad
-			all = append(all, f)
+		for _, p := range found {
+			all = append(all, p.probe())
 		}
+		ports = append(ports, found...)
 	}
-	if !usable {
-		all = append(all, Finding{LevelBad, "no port of any card can be used", "bring a port's network interface up and give it an IPv4 address"})
+	return append(all, probeChoice(ports, o), probeMemlock(), probeCM(o))
+}
+
+// probeChoice says which port the set-up by socket would take when none has the IP.
+func probeChoice(ports []port, o Options) Finding {
+	p, err := choose(ports, o, netip.Addr{})
+	if err != nil {
+		return Finding{LevelBad, err.Error(), "bring a port's network interface up and give it an IP, or name another device"}
 	}
-	return append(all, probeMemlock(), probeCM())
+	return Finding{LevelGood, fmt.Sprintf("%s port %d is taken for %s", p.device, p.number, o.wanted()), ""}
 }
 
 // probe says what a card can do.
@@ -67,11 +72,12 @@ func (d *device) probe() Finding {
 func (p *port) probe() Finding {
 	switch {
 	case !p.active:
-		return Finding{LevelBad, p.String(), "bring its network interface up"}
-	case p.ethernet && p.gidIndex < 0:
-		return Finding{LevelBad, fmt.Sprintf("%s port %d: no RoCE v2 address with IPv4", p.device, p.number), "give its network interface an IPv4 address"}
+		return Finding{LevelWarning, p.String(), "bring its network interface or link up"}
 	case p.mtuBytes() < 4096 && p.ethernet:
 		return Finding{LevelWarning, p.String(), "an interface MTU of at least 4200 (9000 is usual) allows packets of 4096"}
+	}
+	if _, err := p.path(Options{}, netip.Addr{}); err != nil {
+		return Finding{LevelWarning, p.String(), err.Error()}
 	}
 	return Finding{LevelGood, p.String(), ""}
 }
@@ -89,10 +95,14 @@ func probeMemlock() Finding {
 }
 
 // probeCM looks for rdma_cm.
-func probeCM() Finding {
+func probeCM(o Options) Finding {
 	ch, err := newCMChannel()
 	if err != nil {
-		return Finding{LevelWarning, strings.TrimSpace(err.Error()), "without it use the set-up by socket"}
+		level := LevelWarning
+		if o.Setup == RDMACM {
+			level = LevelBad
+		}
+		return Finding{level, strings.TrimSpace(err.Error()), "modprobe rdma_ucm, or use the set-up by socket (dinomo.rdma.setup: socket)"}
 	}
 	ch.destroy()
 	return Finding{LevelGood, "rdma_cm is there", ""}

@@ -278,6 +278,25 @@ func (q *QP) Call(request, reply []byte) ([]byte, error) {
 // Counters implements fabric.QP.
 func (q *QP) Counters() fabric.Counters { return q.counters }
 
+// CardCounters are what a queue pair has asked of its card, messages included.
+type CardCounters struct {
+	Doorbells    uint64
+	WorkRequests uint64
+	Signalled    uint64 // work requests with a completion of their own; each covers those before it
+	Inlined      uint64 // work requests that carried their payload with them
+	Sleeps       uint64 // waits that polling did not end
+}
+
+// CardCounters returns a copy of the counts so far, those of a closed queue pair being zero.
+func (q *QP) CardCounters() CardCounters {
+	if q.endpoint.begin() != nil {
+		return CardCounters{}
+	}
+	defer q.endpoint.end()
+	c := &q.endpoint.c.counters
+	return CardCounters{uint64(c.doorbells), uint64(c.work_requests), uint64(c.signalled), uint64(c.inlined), uint64(c.sleeps)}
+}
+
 // Session implements fabric.QP.
 func (q *QP) Session() fabric.Session { return q.session }
 

@@ -5,6 +5,7 @@ package ibverbs
 import (
 	"net"
 	"sync"
+	"time"
 )
 
 // queue hands connected endpoints from a set-up to Accept, and ends those that nobody took.
@@ -15,6 +16,9 @@ type queue struct {
 	slots  chan struct{}  // set-ups under way
 	busy   sync.WaitGroup // likewise
 }
+
+// acceptBackoff is the pause after a failed wait for connections.
+const acceptBackoff = 50 * time.Millisecond
 
 // maxSetups bounds the set-ups under way; those above it are turned away without a word.
 const maxSetups = 64

@@ -36,16 +36,18 @@ type link struct {
 }
 
 const (
-	recordBytes = 32 // rdma_cm offers 56
-	linkBytes   = 32
+	recordBytes  = 32 // rdma_cm offers 56
+	recordPrefix = 6  // mark and version
+	linkBytes    = 32
 )
 
 var recordMagic = [4]byte{'D', 'N', 'M', 'R'}
 
 var errBadRecord = errors.New("malformed RDMA set-up record")
 
-func recordOf(h fabric.Hello) record {
-	return record{version: wire.Version, thread: h.Thread, rank: h.Rank, incarnation: h.Incarnation, pool: h.Pool}
+// record is what a dialler with these options says of itself.
+func (o *Options) record(h fabric.Hello) record {
+	return record{version: o.private.version, thread: h.Thread, rank: h.Rank, incarnation: h.Incarnation, pool: h.Pool}
 }
 
 func (r *record) hello() fabric.Hello {
@@ -75,10 +77,24 @@ func (l *link) append(b []byte) []byte {
 	return append(b, l.mtu, l.reads, hasGID, 0)
 }
 
+// checkPrefix judges the part of a record that is the same in every version.
+func checkPrefix(b []byte) error {
+	if len(b) < recordPrefix || [4]byte(b) != recordMagic {
+		return fmt.Errorf("%d bytes that start with % x: %w", len(b), b[:min(4, len(b))], errBadRecord)
+	}
+	if version := binary.LittleEndian.Uint16(b[4:]); version != wire.Version {
+		return fmt.Errorf("peer speaks fabric protocol %d, this is %d (both ends must be of one version): %w", version, wire.Version, fabric.ErrWrongPool)
+	}
+	return nil
+}
+
 // parseRecord decodes and checks the part without the link. Bytes behind it, which rdma_cm pads with, do not count.
 func parseRecord(b []byte) (record, error) {
-	if len(b) < recordBytes || [4]byte(b) != recordMagic {
-		return record{}, fmt.Errorf("%d bytes that start with % x: %w", len(b), b[:min(4, len(b))], errBadRecord)
+	if err := checkPrefix(b); err != nil {
+		return record{}, err
+	}
+	if len(b) < recordBytes {
+		return record{}, fmt.Errorf("record of %d bytes: %w", len(b), errBadRecord)
 	}
 	r := record{
 		version:     binary.LittleEndian.Uint16(b[4:]),
@@ -86,9 +102,6 @@ func parseRecord(b []byte) (record, error) {
 		rank:        fabric.Rank(binary.LittleEndian.Uint32(b[8:])),
 		incarnation: fabric.Incarnation(binary.LittleEndian.Uint32(b[12:])),
 		pool:        fabric.PoolID(b[16:32]),
-	}
-	if r.version != wire.Version {
-		return r, fmt.Errorf("peer speaks fabric protocol %d, this is %d: %w", r.version, wire.Version, fabric.ErrWrongPool)
 	}
 	if r.rank >= fabric.MaxRanks {
 		return r, fmt.Errorf("rank %d: %w", r.rank, errBadRecord)

@@ -17,6 +17,12 @@ var (
 	someLink   = link{qpn: 0x112233, psn: 0x445566, lid: 7, gid: [16]byte{10: 0xff, 11: 0xff, 12: 10, 15: 1}, hasGID: true, mtu: 5, reads: 16}
 )
 
+func defaultOptions() *Options {
+	var o Options
+	o.EnsureDefaults()
+	return &o
+}
+
 func TestRecordGolden(t *testing.T) {
 	got := hex.EncodeToString(someLink.append(someRecord.append(nil)))
 	want := "444e4d52 0100 0200 03000000 04000000 05060000000000000000000000000000" +
@@ -34,13 +40,15 @@ func TestRecords(t *testing.T) {
 	if len(b) != recordBytes || recordBytes > 56 {
 		t.Errorf("a record has %d bytes, rdma_cm carries 56", len(b))
 	}
-	if h := someRecord.hello(); h.Rank != 3 || h.Incarnation != 4 || h.Thread != 2 || recordOf(h) != someRecord {
+	if h := someRecord.hello(); h.Rank != 3 || h.Incarnation != 4 || h.Thread != 2 || defaultOptions().record(h) != someRecord {
 		t.Errorf("as a hello: %+v", h)
 	}
 	other := someRecord
 	other.version = 99
-	if _, err := parseRecord(other.append(nil)); !errors.Is(err, fabric.ErrWrongPool) {
-		t.Errorf("another version: %v", err)
+	for _, n := range []int{recordPrefix, recordBytes} { // whatever that version's length
+		if _, err := parseRecord(other.append(nil)[:n]); !errors.Is(err, fabric.ErrWrongPool) {
+			t.Errorf("another version in %d bytes: %v", n, err)
+		}
 	}
 	for name, bad := range map[string][]byte{"short": b[:31], "foreign": append([]byte("HTTP"), b[4:]...), "nothing": nil} {
 		if _, err := parseRecord(bad); !errors.Is(err, errBadRecord) {
@@ -97,8 +105,10 @@ func TestOptions(t *testing.T) {
 	}
 	for name, change := range map[string]func(o *Options){
 		"setup":       func(o *Options) { o.Setup = "pigeon" },
+		"device":      func(o *Options) { o.Device = "../rxe0" },
+		"cm":          func(o *Options) { o.GID = 3 },
 		"port":        func(o *Options) { o.Port = 256 },
-		"gid":         func(o *Options) { o.GID = -1 },
+		"gid":         func(o *Options) { o.Setup, o.GID = Socket, -1 },
 		"retries":     func(o *Options) { o.Retries = 7 },
 		"ack-timeout": func(o *Options) { o.AckTimeout = 32 },
 		"polls":       func(o *Options) { o.Polls = -1 },

@@ -3,269 +3,22 @@
 package ibverbs
 
 /*
-#include <stdlib.h>
 #include "verbs.h"
 */
 import "C"
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 	"sync"
-	"syscall"
-	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 )
-
-// sockaddr is an address as C wants it.
-type sockaddr struct {
-	v4  unix.RawSockaddrInet4
-	v6  unix.RawSockaddrInet6
-	is6 bool
-}
-
-func newSockaddr(a netip.AddrPort) *sockaddr {
-	var s sockaddr
-	var port [2]byte
-	binary.BigEndian.PutUint16(port[:], a.Port())
-	if ip := a.Addr().Unmap(); ip.Is4() {
-		s.v4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: binary.NativeEndian.Uint16(port[:]), Addr: ip.As4()}
-	} else {
-		s.is6 = true
-		s.v6 = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: binary.NativeEndian.Uint16(port[:]), Addr: ip.As16()}
-	}
-	return &s
-}
-
-func (s *sockaddr) c() *C.struct_sockaddr {
-	if s.is6 {
-		return (*C.struct_sockaddr)(unsafe.Pointer(&s.v6))
-	}
-	return (*C.struct_sockaddr)(unsafe.Pointer(&s.v4))
-}
-
-// cmChannel delivers rdma_cm's events through Go's poller.
-type cmChannel struct {
-	c      *C.struct_rdma_event_channel
-	events *os.File
-	event  *C.struct_dn_event
-}
-
-func newCMChannel() (*cmChannel, error) {
-	c, err := C.rdma_create_event_channel()
-	if c == nil {
-		return nil, fmt.Errorf("rdma_cm (is the module rdma_ucm loaded, and /dev/infiniband/rdma_cm accessible?): %w: %w", ErrNoDevice, err)
-	}
-	ch := &cmChannel{c: c, event: (*C.struct_dn_event)(C.calloc(1, C.sizeof_struct_dn_event))}
-	if err := errno(C.dn_cm_nonblocking(c)); err != nil {
-		ch.destroy()
-		return nil, err
-	}
-	fd, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		ch.destroy()
-		return nil, err
-	}
-	ch.events = os.NewFile(uintptr(fd), "rdma-cm-events")
-	return ch, nil
-}
-
-// destroy frees the channel. Its ids must be gone.
-func (ch *cmChannel) destroy() {
-	if ch.events != nil {
-		_ = ch.events.Close()
-	}
-	C.rdma_destroy_event_channel(ch.c)
-	C.free(unsafe.Pointer(ch.event))
-}
-
-// next waits for the next event, which is valid until the next call.
-func (ch *cmChannel) next() (*C.struct_dn_event, error) {
-	raw, err := ch.events.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var rc C.int
-	err = raw.Read(func(uintptr) bool {
-		rc = C.dn_cm_event(ch.c, ch.event)
-		return !errors.Is(errno(rc), syscall.EAGAIN)
-	})
-	if err == nil {
-		err = errno(rc)
-	}
-	return ch.event, err
-}
-
-// expect waits for one kind of event.
-func (ch *cmChannel) expect(kind C.int, what string) error {
-	e, err := ch.next()
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s: %w", what, err)
-	case e.kind == kind:
-		return nil
-	case e.kind == C.RDMA_CM_EVENT_REJECTED:
-		return rejection(e)
-	}
-	name := strings.TrimPrefix(C.GoString(C.rdma_event_str(C.enum_rdma_cm_event_type(e.kind))), "RDMA_CM_EVENT_")
-	return fmt.Errorf("%s: rdma_cm says %s (%d)", what, name, e.status)
-}
-
-// rejection returns the listener's reason, or that nobody listens.
-func rejection(e *C.struct_dn_event) error {
-	const consumerDefined = 28
-	if e.status == consumerDefined && e.private_bytes >= 2 {
-		if err := parseVerdict(C.GoBytes(unsafe.Pointer(&e.private_data[0]), C.int(e.private_bytes))); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("rdma_cm: connection rejected (%d): nobody listens there", e.status)
-}
-
-// dialCM connects a queue pair to the listener at address.
-func dialCM(ctx context.Context, address string, do fabric.DialOptions, o Options) (*endpoint, *device, error) {
-	to, err := net.ResolveTCPAddr("tcp", address)
-	if err != nil {
-		return nil, nil, err
-	}
-	ch, err := newCMChannel()
-	if err != nil {
-		return nil, nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = ch.events.SetReadDeadline(longAgo) })
-	e, d, err := ch.dial(ctx, to.AddrPort(), do, o)
-	if !stop() && err != nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		ch.destroy()
-		return nil, nil, err
-	}
-	go ch.watch(e)
-	return e, d, nil
-}
-
-// dial goes through rdma_cm's steps. On an error nothing of it is left but the channel.
-func (ch *cmChannel) dial(ctx context.Context, to netip.AddrPort, do fabric.DialOptions, o Options) (*endpoint, *device, error) {
-	var id *C.struct_rdma_cm_id
-	if rc, err := C.rdma_create_id(ch.c, &id, nil, C.RDMA_PS_TCP); rc != 0 {
-		return nil, nil, fmt.Errorf("rdma_cm: %w", err)
-	}
-	d, err := ch.resolve(ctx, id, do.LocalIP, to, o)
-	var e *endpoint
-	if err == nil {
-		e, err = newEndpoint(d, id, o, true, to.String())
-	}
-	if err != nil {
-		C.rdma_destroy_id(id)
-		return nil, nil, err
-	}
-	e.bye = func() { C.rdma_disconnect(id) }
-	if err = e.ready(); err == nil {
-		r := recordOf(do.Hello)
-		private := r.append(nil)
-		err = errno(C.dn_cm_connect(id, 0, unsafe.Pointer(&private[0]), C.uint8_t(len(private)), 16, C.int(o.Retries)))
-	}
-	if err == nil {
-		err = ch.expect(C.RDMA_CM_EVENT_ESTABLISHED, "connect")
-	}
-	if err == nil {
-		err = e.established()
-	}
-	if err != nil {
-		_ = e.Close()
-		<-e.destroyed
-		return nil, nil, err
-	}
-	return e, d, nil
-}
-
-// established sets what rdma_cm does not.
-func (e *endpoint) established() error {
-	if err := e.begin(); err != nil {
-		return err
-	}
-	defer e.end()
-	if err := errno(C.dn_set_not_ready_time(e.c)); err != nil {
-		return fmt.Errorf("set up a queue pair: %w", err)
-	}
-	return nil
-}
-
-// resolve finds the card and the route to an address.
-func (ch *cmChannel) resolve(ctx context.Context, id *C.struct_rdma_cm_id, from netip.Addr, to netip.AddrPort, o Options) (*device, error) {
-	milliseconds := C.int(5000)
-	if deadline, ok := ctx.Deadline(); ok {
-		milliseconds = C.int(max(1, deadline.Sub(now())/time.Millisecond))
-	}
-	var source *C.struct_sockaddr
-	if from.IsValid() && !from.IsLoopback() { // a card has no loopback addresses
-		source = newSockaddr(netip.AddrPortFrom(from, 0)).c()
-	}
-	if rc, err := C.rdma_resolve_addr(id, source, newSockaddr(to).c(), milliseconds); rc != 0 {
-		return nil, fmt.Errorf("resolve %s to an RDMA device: %w", to, err)
-	}
-	if err := ch.expect(C.RDMA_CM_EVENT_ADDR_RESOLVED, "resolve "+to.String()+" to an RDMA device"); err != nil {
-		return nil, err
-	}
-	d, err := deviceOf(id.verbs)
-	if err != nil {
-		return nil, err
-	}
-	if err := o.allows(d.name(), int(C.dn_cm_port(id))); err != nil {
-		return nil, err
-	}
-	C.dn_cm_ack_timeout(id, C.uint8_t(o.AckTimeout)) // older kernels cannot; then theirs holds
-	if rc, err := C.rdma_resolve_route(id, milliseconds); rc != 0 {
-		return nil, fmt.Errorf("find a route to %s: %w", to, err)
-	}
-	return d, ch.expect(C.RDMA_CM_EVENT_ROUTE_RESOLVED, "find a route to "+to.String())
-}
-
-// allows says whether the card that an address leads to is one that the options name.
-func (o *Options) allows(device string, port int) error {
-	if o.Device != "" && o.Device != device || o.Port != 0 && o.Port != port {
-		return fmt.Errorf("%w: the address belongs to %s port %d, the options want %s port %d", ErrNoDevice, device, port, o.Device, o.Port)
-	}
-	return nil
-}
-
-// watch ends the endpoint when rdma_cm says that its peer has gone, and frees the channel after it.
-func (ch *cmChannel) watch(e *endpoint) {
-	for {
-		event, err := ch.next()
-		if err != nil {
-			break
-		}
-		if gone(event.kind) {
-			e.fail(io.EOF)
-			break
-		}
-	}
-	<-e.destroyed
-	ch.destroy()
-}
-
-// gone says which events mean that a connection has ended.
-func gone(kind C.int) bool {
-	switch kind {
-	case C.RDMA_CM_EVENT_DISCONNECTED, C.RDMA_CM_EVENT_TIMEWAIT_EXIT, C.RDMA_CM_EVENT_DEVICE_REMOVAL,
-		C.RDMA_CM_EVENT_CONNECT_ERROR, C.RDMA_CM_EVENT_UNREACHABLE, C.RDMA_CM_EVENT_REJECTED:
-		return true
-	}
-	return false
-}
 
 // cmSetup accepts queue pairs through rdma_cm. It implements net.Listener.
 type cmSetup struct {
@@ -280,6 +33,7 @@ type cmSetup struct {
 	mu struct {
 		sync.Mutex
 		endpoints map[*C.struct_rdma_cm_id]*endpoint // until they are destroyed
+		pending   map[*C.struct_rdma_cm_id]*endpoint // not established yet, so nobody's but ours; at most maxSetups
 	}
 }
 
@@ -289,7 +43,7 @@ func bindCM(address string, o Options) (*cmSetup, error) {
 		return nil, err
 	}
 	if at.IP == nil || at.IP.IsUnspecified() || at.IP.IsLoopback() {
-		return nil, fmt.Errorf("fabric ibverbs: listen on an address of an RDMA device, not on %q", address)
+		return nil, fmt.Errorf("fabric ibverbs: rdma_cm listens on an IP of an RDMA device, which %q is not: %w; %s", address, ErrNoDevice, addressHint())
 	}
 	ch, err := newCMChannel()
 	if err != nil {
@@ -297,6 +51,7 @@ func bindCM(address string, o Options) (*cmSetup, error) {
 	}
 	s := &cmSetup{queue: newQueue(), channel: ch, options: o}
 	s.mu.endpoints = make(map[*C.struct_rdma_cm_id]*endpoint)
+	s.mu.pending = make(map[*C.struct_rdma_cm_id]*endpoint)
 	if err := s.bind(at.AddrPort()); err != nil {
 		if s.id != nil {
 			C.rdma_destroy_id(s.id)
@@ -312,16 +67,16 @@ func (s *cmSetup) bind(at netip.AddrPort) error {
 		return err
 	}
 	if rc, err := C.rdma_bind_addr(s.id, newSockaddr(at).c()); rc != 0 {
-		return fmt.Errorf("is the port free? %w", err)
+		return fmt.Errorf("is the port free, and the IP this machine's? %w", err)
 	}
 	if s.id.verbs == nil {
-		return fmt.Errorf("%w has the address %s", ErrNoDevice, at.Addr())
+		return fmt.Errorf("%w has the address %s; %s", ErrNoDevice, at.Addr(), addressHint())
 	}
 	var err error
 	if s.device, err = deviceOf(s.id.verbs); err != nil {
 		return err
 	}
-	if err := s.options.allows(s.device.name(), int(C.dn_cm_port(s.id))); err != nil {
+	if err := s.options.allows(at.Addr(), s.device.name(), int(C.dn_cm_port(s.id))); err != nil {
 		return err
 	}
 	var port [2]byte
@@ -343,74 +98,106 @@ func (s *cmSetup) listen() error {
 func (s *cmSetup) Addr() net.Addr { return net.TCPAddrFromAddrPort(s.address) }
 
 // serve handles events until Close. check judges what a peer says of itself.
-func (s *cmSetup) serve(check func(fabric.Hello) error) {
+func (s *cmSetup) serve(check func(fabric.Hello) error, logf func(string, ...any)) {
 	s.serving.Lock()
 	defer s.serving.Unlock()
 	for {
-		e, err := s.channel.next()
-		if err != nil {
-			return // closed
+		event, err := s.channel.next()
+		if err == nil {
+			s.handle(event, check)
+			continue
 		}
-		switch {
-		case e.kind == C.RDMA_CM_EVENT_CONNECT_REQUEST:
-			s.request(e, check)
-		case e.kind == C.RDMA_CM_EVENT_ESTABLISHED:
-			if endpoint := s.endpointOf(e.id); endpoint != nil {
-				if err := endpoint.established(); err != nil {
-					endpoint.fail(err)
-				}
-				_ = s.deliver(endpoint)
-			}
-		case gone(e.kind):
-			if endpoint := s.endpointOf(e.id); endpoint != nil {
-				endpoint.fail(io.EOF)
-			}
+		select {
+		case <-s.closed:
+			return
+		default:
+			logf("fabric ibverbs: wait for connections on %s: %v", s.address, err)
+			clock.Real{}.Sleep(acceptBackoff)
 		}
 	}
 }
 
-func (s *cmSetup) endpointOf(id *C.struct_rdma_cm_id) *endpoint {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.endpoints[id]
+func (s *cmSetup) handle(event *C.struct_dn_event, check func(fabric.Hello) error) {
+	switch {
+	case event.kind == C.RDMA_CM_EVENT_CONNECT_REQUEST:
+		if err := s.request(event, check); err != nil {
+			verdict := appendVerdict(nil, err)
+			C.rdma_reject(event.id, unsafe.Pointer(&verdict[0]), C.uint8_t(len(verdict)))
+			C.rdma_destroy_id(event.id)
+		}
+	case event.kind == C.RDMA_CM_EVENT_ESTABLISHED:
+		if e, _ := s.settle(event.id); e != nil {
+			if err := e.established(); err != nil {
+				e.fail(err)
+			}
+			_ = s.deliver(e)
+		}
+	case gone(event.kind):
+		switch e, pending := s.settle(event.id); {
+		case pending:
+			_ = e.Close() // nobody else knows of it
+		case e != nil:
+			e.fail(io.EOF)
+		}
+	}
 }
 
-// request makes this end of a queue pair and accepts, or rejects.
-func (s *cmSetup) request(event *C.struct_dn_event, check func(fabric.Hello) error) {
+// settle returns the endpoint of an id, if it is there, and whether it was waiting to be established, which is over with this.
+func (s *cmSetup) settle(id *C.struct_rdma_cm_id) (e *endpoint, pending bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, pending = s.mu.pending[id]
+	delete(s.mu.pending, id)
+	return s.mu.endpoints[id], pending
+}
+
+// enlist enters an endpoint that is to be established, unless too many are.
+func (s *cmSetup) enlist(id *C.struct_rdma_cm_id, e *endpoint) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.mu.pending) >= maxSetups {
+		return fmt.Errorf("%d queue pairs are being set up, try again: %w", maxSetups, fabric.ErrRefused)
+	}
+	s.mu.endpoints[id], s.mu.pending[id] = e, e
+	return nil
+}
+
+// forget is called before the id's address can be another one's.
+func (s *cmSetup) forget(id *C.struct_rdma_cm_id) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.endpoints, id)
+	delete(s.mu.pending, id)
+}
+
+// request makes this end of a queue pair and accepts. An error is why the peer is rejected; then the id is still there, and nothing else.
+func (s *cmSetup) request(event *C.struct_dn_event, check func(fabric.Hello) error) error {
 	id := event.id
 	r, err := parseRecord(C.GoBytes(unsafe.Pointer(&event.private_data[0]), C.int(event.private_bytes)))
 	if err == nil {
 		err = check(r.hello())
 	}
 	if err != nil {
-		verdict := appendVerdict(nil, err)
-		C.rdma_reject(id, unsafe.Pointer(&verdict[0]), C.uint8_t(len(verdict)))
-		C.rdma_destroy_id(id)
-		return
+		return err
 	}
 	e, err := newEndpoint(s.device, id, s.options, false, "rdma peer")
 	if err != nil {
-		verdict := appendVerdict(nil, fmt.Errorf("%v: %w", err, fabric.ErrRefused))
-		C.rdma_reject(id, unsafe.Pointer(&verdict[0]), C.uint8_t(len(verdict)))
-		C.rdma_destroy_id(id)
-		return
+		return fmt.Errorf("%v: %w", err, fabric.ErrRefused)
 	}
-	s.mu.Lock()
-	s.mu.endpoints[id] = e
-	s.mu.Unlock()
-	e.forget = func() { // before the id's address can be another one's
-		s.mu.Lock()
-		delete(s.mu.endpoints, id)
-		s.mu.Unlock()
+	if err := s.enlist(id, e); err != nil {
+		e.abandon()
+		return err
 	}
+	e.forget = func() { s.forget(id) }
 	e.bye = func() { C.rdma_disconnect(id) }
 	C.dn_cm_ack_timeout(id, C.uint8_t(s.options.AckTimeout))
 	if err = e.ready(); err == nil {
 		err = errno(C.dn_cm_connect(id, 1, nil, 0, 16, C.int(s.options.Retries)))
 	}
 	if err != nil {
-		_ = e.Close()
+		_ = e.Close() // with it the id: the peer is told by rdma_cm
 	}
+	return nil
 }
 
 // Close implements net.Listener: no new queue pairs from now on.
@@ -438,6 +225,3 @@ func (s *cmSetup) finish() {
 	C.rdma_destroy_id(s.id)
 	s.channel.destroy()
 }
-
-// finish frees everything. Every accepted endpoint must have been closed.
-func (s *socketSetup) finish() { s.drain() }

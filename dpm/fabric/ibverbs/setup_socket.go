@@ -30,18 +30,22 @@ const setupTimeout = 5 * time.Second
 type socketSetup struct {
 	*queue
 	device  *device
-	port    port
+	path    path
 	options Options
 	address string
 	socket  net.Listener
 }
 
 func bindSocket(address string, o Options) (*socketSetup, error) {
-	d, p, err := choosePort(o, netip.Addr{})
+	at, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return &socketSetup{queue: newQueue(), device: d, port: p, options: o, address: address}, nil
+	d, p, err := choosePath(o, at.AddrPort().Addr())
+	if err != nil {
+		return nil, err
+	}
+	return &socketSetup{queue: newQueue(), device: d, path: p, options: o, address: address}, nil
 }
 
 func (s *socketSetup) listen() (err error) {
@@ -57,7 +61,7 @@ func (s *socketSetup) card() *device { return s.device }
 func (s *socketSetup) Addr() net.Addr { return s.socket.Addr() }
 
 // serve accepts until the socket is closed. check judges what a peer says of itself.
-func (s *socketSetup) serve(check func(fabric.Hello) error) {
+func (s *socketSetup) serve(check func(fabric.Hello) error, logf func(string, ...any)) {
 	for {
 		peer, err := s.socket.Accept()
 		if err != nil {
@@ -65,7 +69,8 @@ func (s *socketSetup) serve(check func(fabric.Hello) error) {
 			case <-s.closed:
 				return
 			default:
-				clock.Real{}.Sleep(50 * time.Millisecond) // out of descriptors, usually
+				logf("fabric ibverbs: accept on %s: %v", s.Addr(), err) // out of descriptors, usually
+				clock.Real{}.Sleep(acceptBackoff)
 				continue
 			}
 		}
@@ -75,62 +80,77 @@ func (s *socketSetup) serve(check func(fabric.Hello) error) {
 		}
 		go func() {
 			defer s.leave()
-			if err := s.setUp(peer, check); err != nil {
+			e, err := s.setUp(peer, check)
+			if err != nil {
 				_, _ = peer.Write(appendVerdict(nil, err))
+				if e != nil {
+					_ = e.Close()
+				}
 				_ = peer.Close()
+				return
 			}
+			_ = peer.SetDeadline(time.Time{})
+			go e.watchSocket(peer)
+			_ = s.deliver(e)
 		}()
 	}
 }
 
-// setUp makes this end of a queue pair for one peer and hands it to Accept.
-func (s *socketSetup) setUp(peer net.Conn, check func(fabric.Hello) error) error {
+// setUp makes this end of a queue pair for one peer. With an error the queue pair, if there is one, must be closed.
+func (s *socketSetup) setUp(peer net.Conn, check func(fabric.Hello) error) (*endpoint, error) {
 	_ = peer.SetDeadline(now().Add(setupTimeout))
-	var b [recordBytes + linkBytes]byte
+	r, err := s.greeted(peer)
+	if err != nil {
+		return nil, err
+	}
+	var b [linkBytes]byte
 	if _, err := io.ReadFull(peer, b[:]); err != nil {
-		return err
+		return nil, err
 	}
-	r, err := parseRecord(b[:])
+	theirs, err := parseLink(b[:])
 	if err != nil {
-		return err
-	}
-	theirs, err := parseLink(b[recordBytes:])
-	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := check(r.hello()); err != nil {
-		return err
+		return nil, err
 	}
-	e, ours, err := startPlain(s.device, s.port, s.options, false, peer)
+	e, ours, err := startPlain(s.device, s.path, s.options, false, peer)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := e.connectPlain(s.port, s.options, ours, theirs); err != nil {
-		_ = e.Close()
-		return err
+	if err := e.connectPlain(s.path, s.options, ours, theirs); err != nil {
+		return e, err
 	}
-	if _, err := peer.Write(ours.append(appendVerdict(nil, nil))); err != nil {
-		_ = e.Close()
-		return err
+	_, err = peer.Write(ours.append(appendVerdict(nil, nil)))
+	return e, err
+}
+
+// greeted reads a peer's record. What of it tells the version is judged first: the rest may be longer or shorter in another one.
+func (s *socketSetup) greeted(peer net.Conn) (record, error) {
+	var b [recordBytes]byte
+	if _, err := io.ReadFull(peer, b[:recordPrefix]); err != nil {
+		return record{}, err
 	}
-	_ = peer.SetDeadline(time.Time{})
-	go e.watchSocket(peer)
-	return s.deliver(e)
+	if err := checkPrefix(b[:recordPrefix]); err != nil {
+		return record{}, err
+	}
+	if _, err := io.ReadFull(peer, b[recordPrefix:]); err != nil {
+		return record{}, err
+	}
+	return parseRecord(b[:])
 }
 
 // Close implements net.Listener.
 func (s *socketSetup) Close() error {
-	err := s.socket.Close()
-	s.queue.close()
-	return err
+	s.queue.close() // before serve sees its socket closed
+	return s.socket.Close()
 }
+
+// finish frees everything. Every accepted endpoint must have been closed.
+func (s *socketSetup) finish() { s.drain() }
 
 // dialSocket connects a queue pair to the listener at address.
 func dialSocket(ctx context.Context, address string, do fabric.DialOptions, o Options) (*endpoint, *device, error) {
-	d, p, err := choosePort(o, netip.Addr{})
-	if err != nil {
-		return nil, nil, err
-	}
 	dialer := net.Dialer{}
 	if do.LocalIP.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(do.LocalIP, 0))
@@ -139,10 +159,16 @@ func dialSocket(ctx context.Context, address string, do fabric.DialOptions, o Op
 	if err != nil {
 		return nil, nil, err
 	}
+	// Where a card has the address that the exchange goes out from, the queue pair takes the same way.
+	d, p, err := choosePath(o, netip.MustParseAddrPort(peer.LocalAddr().String()).Addr())
+	if err != nil {
+		_ = peer.Close()
+		return nil, nil, err
+	}
 	stop := context.AfterFunc(ctx, func() { _ = peer.Close() })
 	e, ours, err := startPlain(d, p, o, true, peer)
 	if err == nil {
-		if err = e.exchange(peer, p, o, recordOf(do.Hello), ours); err != nil {
+		if err = e.exchange(peer, p, o, o.record(do.Hello), ours); err != nil {
 			_ = e.Close()
 		}
 	}
@@ -158,7 +184,7 @@ func dialSocket(ctx context.Context, address string, do fabric.DialOptions, o Op
 }
 
 // exchange is the dialler's side of the set-up.
-func (e *endpoint) exchange(peer net.Conn, p port, o Options, r record, ours link) error {
+func (e *endpoint) exchange(peer net.Conn, p path, o Options, r record, ours link) error {
 	if _, err := peer.Write(ours.append(r.append(nil))); err != nil {
 		return err
 	}
@@ -184,7 +210,7 @@ func (e *endpoint) exchange(peer net.Conn, p port, o Options, r record, ours lin
 }
 
 // startPlain makes a queue pair that is not connected yet, and its half of the link.
-func startPlain(d *device, p port, o Options, withData bool, peer net.Conn) (*endpoint, link, error) {
+func startPlain(d *device, p path, o Options, withData bool, peer net.Conn) (*endpoint, link, error) {
 	e, err := newEndpoint(d, nil, o, withData, peer.RemoteAddr().String())
 	if err != nil {
 		return nil, link{}, err
@@ -205,7 +231,7 @@ func startPlain(d *device, p port, o Options, withData bool, peer net.Conn) (*en
 }
 
 // connectPlain connects a queue pair with the other half of the link.
-func (e *endpoint) connectPlain(p port, o Options, ours, theirs link) error {
+func (e *endpoint) connectPlain(p path, o Options, ours, theirs link) error {
 	if ours.hasGID != theirs.hasGID {
 		return fmt.Errorf("one end is on Ethernet (RoCE) and the other is not: %w", fabric.ErrRefused)
 	}

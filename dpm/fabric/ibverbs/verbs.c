@@ -31,17 +31,6 @@ struct ibv_context *dn_open_device(const char *name)
 
 int dn_query_port(struct ibv_context *c, int port, struct ibv_port_attr *a) { return -ibv_query_port(c, port, a); }
 
-int dn_query_gid_type(struct ibv_context *c, int port, int index, union ibv_gid *gid, int *roce_v2)
-{
-	struct ibv_gid_entry e;
-	int rc = ibv_query_gid_ex(c, port, index, &e, 0);
-	if (rc)
-		return -rc; // an empty slot
-	*gid = e.gid;
-	*roce_v2 = e.gid_type == IBV_GID_TYPE_ROCE_V2;
-	return 0;
-}
-
 struct ibv_mr *dn_reg_mr(struct ibv_pd *pd, void *p, size_t length, int writable)
 {
 	int access = IBV_ACCESS_REMOTE_READ;
@@ -216,8 +205,10 @@ static int post(struct dn_queue *q, const struct dn_wr *wr, int n)
 					   .opcode = opcodes[wr[i].op] };
 		if (wr[i].flags & DN_FENCE)
 			w->send_flags |= IBV_SEND_FENCE;
-		if (wr[i].flags & DN_INLINE)
+		if (wr[i].flags & DN_INLINE) {
 			w->send_flags |= IBV_SEND_INLINE;
+			q->counters.inlined++;
+		}
 		switch (wr[i].op) {
 		case DN_CAS:
 		case DN_FETCH_ADD:
@@ -236,6 +227,9 @@ static int post(struct dn_queue *q, const struct dn_wr *wr, int n)
 	}
 	// The last one's completion says that all before it are complete, too; each of them completes only if it fails.
 	q->wrs[n - 1].send_flags |= IBV_SEND_SIGNALED;
+	q->counters.doorbells++;
+	q->counters.signalled++;
+	q->counters.work_requests += n;
 	struct ibv_send_wr *bad;
 	return -ibv_post_send(q->qp, q->wrs, &bad);
 }
@@ -246,6 +240,7 @@ static int wait_event(struct dn_queue *q, int64_t deadline)
 	int64_t left = deadline - now_ns();
 	if (left <= 0)
 		return -ETIMEDOUT;
+	q->counters.sleeps++;
 	struct pollfd fds[2] = { { .fd = q->send_channel->fd, .events = POLLIN }, { .fd = q->wake, .events = POLLIN } };
 	int rc = poll(fds, 2, (int)(left / 1000000 + 1));
 	if (rc < 0)
@@ -355,17 +350,6 @@ int dn_cm_event(struct rdma_event_channel *channel, struct dn_event *e)
 	}
 	rdma_ack_cm_event(event);
 	return 0;
-}
-
-int dn_cm_wait(struct rdma_event_channel *channel, struct dn_event *e, int timeout_ms)
-{
-	struct pollfd fd = { .fd = channel->fd, .events = POLLIN };
-	int rc = poll(&fd, 1, timeout_ms);
-	if (rc == 0)
-		return -ETIMEDOUT;
-	if (rc < 0)
-		return errno == EINTR ? -EAGAIN : -errno;
-	return dn_cm_event(channel, e);
 }
 
 int dn_cm_connect(struct rdma_cm_id *id, int accept, const void *private_data, uint8_t bytes, int reads, int retries)

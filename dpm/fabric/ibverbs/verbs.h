@@ -30,6 +30,15 @@ struct dn_wr {
 	uint8_t reserved[6];
 };
 
+// What the card was asked to do.
+struct dn_counters {
+	uint64_t doorbells;
+	uint64_t work_requests;
+	uint64_t signalled; // work requests whose completion was asked for
+	uint64_t inlined;   // work requests whose payload the card need not fetch
+	uint64_t sleeps;    // waits that polling did not end
+};
+
 // A queue pair with what belongs to it. The sending half is used by one thread at a time, and so is the
 // receiving half; the halves are independent.
 struct dn_queue {
@@ -47,6 +56,7 @@ struct dn_queue {
 	uint32_t unacknowledged; // completion events of the receiving half
 	struct ibv_send_wr *wrs;
 	struct ibv_sge *sges;
+	struct dn_counters counters; // of the sending half
 };
 
 // What became of a dn_run or a receive.
@@ -61,7 +71,6 @@ struct dn_outcome {
 // Devices.
 struct ibv_context *dn_open_device(const char *name);
 int dn_query_port(struct ibv_context *c, int port, struct ibv_port_attr *a);
-int dn_query_gid_type(struct ibv_context *c, int port, int index, union ibv_gid *gid, int *roce_v2);
 struct ibv_mr *dn_reg_mr(struct ibv_pd *pd, void *p, size_t length, int writable);
 
 // Queue pairs. dn_create makes everything but the queue pair's connection; id is NULL for a plain one.
@@ -92,7 +101,6 @@ struct dn_event {
 	uint8_t private_data[256];
 };
 int dn_cm_event(struct rdma_event_channel *channel, struct dn_event *e); // does not block: -EAGAIN
-int dn_cm_wait(struct rdma_event_channel *channel, struct dn_event *e, int timeout_ms);
 int dn_cm_nonblocking(struct rdma_event_channel *channel);
 int dn_cm_connect(struct rdma_cm_id *id, int accept, const void *private_data, uint8_t bytes, int reads, int retries);
 int dn_cm_ack_timeout(struct rdma_cm_id *id, uint8_t exponent);

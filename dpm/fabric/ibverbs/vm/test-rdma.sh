@@ -36,7 +36,8 @@ trap 'rm -rf "$overlay" "$state"' EXIT
 
 # tests puts the compiled tests into the guest.
 tests() {
-  local run=
+  local run= arguments
+  read -ra arguments <<< "${TESTARGS:-}"
   (cd "$here/.." && "$here/build.sh" "$cache" "$overlay/ibverbs.test" .)
   "$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/ibverbs.test"
   case $mode in
@@ -47,9 +48,10 @@ tests() {
   cat > "$overlay/run.sh" <<END
 #!/bin/sh
 export RDMA_REQUIRED=1 RDMA_MODE=$mode
+[ $mode != one ] || export RDMA_DEVICES=2
 if [ $mode = pmem ]; then . /pmem.sh; fi
 cd /tmp
-exec /ibverbs.test -test.timeout $((${TIMEOUT:-170} - 15))s $run ${TESTARGS:-}
+exec /ibverbs.test -test.timeout $((${TIMEOUT:-170} - 15))s $run ${arguments[*]@Q}
 END
   chmod +x "$overlay/run.sh"
 }
@@ -82,7 +84,7 @@ program() {
 case $mode in
 one)
   tests
-  "$here/run-vm.sh" "$cache" "$overlay"
+  APPEND="second=10.9.1.1/24" "$here/run-vm.sh" "$cache" "$overlay"
   ;;
 pair)
   tests
