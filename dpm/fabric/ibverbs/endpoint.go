@@ -40,16 +40,18 @@ const (
 // messages (run), used by one goroutine at a time, and incoming messages (Read), used by one as well.
 // As a net.Conn it carries a byte stream in messages (conn.go).
 type endpoint struct {
-	c       *C.struct_dn_queue // C's heap: the card's driver holds pointers into it
-	arena   []byte
-	events  *os.File // the receiving half's completion channel, for Go's poller
-	wrs     []C.struct_dn_wr
-	outcome *C.struct_dn_outcome // 2: for run and for receive
-	bye     func()               // tells the peer that this end is closed
-	forget  func()               // before everything is freed
-	name    string
-	in      inbox
-	deaf    bool // tests set it, with mu held: fail does nothing
+	c      *C.struct_dn_queue // C's heap: the card's driver holds pointers into it
+	arena  []byte
+	events *os.File // the receiving half's completion channel, for Go's poller
+	wrs    []C.struct_dn_wr
+	// counters are a copy that outlives c; the verbs' goroutine owns it.
+	counters C.struct_dn_counters
+	outcome  *C.struct_dn_outcome // 2: for run and for receive
+	bye      func()               // tells the peer that this end is closed
+	forget   func()               // before everything is freed
+	name     string
+	in       inbox
+	deaf     bool // tests set it, with mu held: fail does nothing
 
 	mu struct {
 		sync.Mutex
@@ -237,6 +239,7 @@ func (e *endpoint) run(timeout time.Duration) error {
 	}
 	defer e.end()
 	rc := C.dn_run(e.c, &wrs[0], C.int(len(wrs)), C.int64_t(timeout), e.outcome)
+	e.counters = e.c.counters
 	switch {
 	case rc == 0:
 		return nil
