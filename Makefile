@@ -18,7 +18,7 @@ CACHE_MB    ?=
 # Empty: no JSON file.
 REPORT      ?=
 
-.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system mutants mutants-crash bench generate check-generated check test-rdma test-rdma-pair clean
+.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system mutants mutants-crash bench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -103,6 +103,17 @@ test-rdma: ## the ibverbs backend in one QEMU guest
 
 test-rdma-pair: ## the ibverbs backend between two QEMU guests
 	dpm/fabric/ibverbs/vm/test-rdma.sh pair
+
+test-rdma-cluster: ## a whole cluster with fabric ibverbs in one QEMU guest: load, run, a KN and the DPM killed
+	dpm/fabric/ibverbs/vm/test-rdma.sh cluster
+
+test-rdma-pmem: ## durability on an emulated NVDIMM: the DPM killed, the guest reset in the middle of work
+	dpm/fabric/ibverbs/vm/test-rdma.sh pmem
+
+test-rdma-pmem-cluster: ## the same with whole clusters: ibverbs on a device-dax, tcp and shm on ext4 -o dax
+	dpm/fabric/ibverbs/vm/test-rdma.sh pmem-cluster
+
+test-rdma-all: test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster ## everything that runs in QEMU guests
 
 clean: ## remove what make built
 	rm -rf bin

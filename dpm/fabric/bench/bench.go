@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/fabric/backends"
-	"github.com/dinomo-kv/dinomo/dpm/pmem"
+	"github.com/dinomo-kv/dinomo/dpm/fabric/ibverbs"
 	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/internal/latency"
 )
@@ -18,9 +19,9 @@ import (
 type Options struct {
 	Backend  string           // default "shm"
 	Backends backends.Options // the backends' own
-	// Address of a live DPM; "" serves a pool of its own on Listen.
-	Address string
-	Listen  string // default "127.0.0.1:0"
+	// Address of a live DPM, or Connect, that of a Serve elsewhere; without both, Run serves a pool of its own on Listen.
+	Address, Connect string
+	Listen           string // default an address of the backend's own choice
 	// Scratch is the range of a live pool that WRITEs and atomics may destroy; empty: READs only.
 	Scratch Range
 	Verbs   []fabric.Kind // default all
@@ -40,16 +41,10 @@ type Options struct {
 // Range is the bytes [First, Next) of a pool.
 type Range struct{ First, Next uint64 }
 
-// ownPoolBytes is the size of the pool that Run serves itself.
-const ownPoolBytes = 64 << 20
-
 // EnsureDefaults fills zero fields.
 func (o *Options) EnsureDefaults() {
 	if o.Backend == "" {
 		o.Backend = "shm"
-	}
-	if o.Listen == "" {
-		o.Listen = "127.0.0.1:0"
 	}
 	if len(o.Verbs) == 0 {
 		o.Verbs = []fabric.Kind{fabric.Read, fabric.Write, fabric.CAS, fabric.FetchAdd, fabric.Flush}
@@ -74,6 +69,22 @@ func (o *Options) EnsureDefaults() {
 	}
 }
 
+// ParseVerbs returns the verbs of those names, in any case.
+func ParseVerbs(names []string) (kinds []fabric.Kind, err error) {
+	for _, name := range names {
+		found := false
+		for k := fabric.Kind(1); int(k) < fabric.Kinds; k++ {
+			if strings.EqualFold(name, k.String()) {
+				kinds, found = append(kinds, k), true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("verb %q: want READ, WRITE, CAS, FETCH_ADD or FLUSH", name)
+		}
+	}
+	return kinds, nil
+}
+
 // Validate says which field is wrong.
 func (o *Options) Validate() error {
 	for _, n := range o.Batches {
@@ -90,6 +101,9 @@ func (o *Options) Validate() error {
 		if n < 1 || n > fabric.MaxVerbBytes {
 			return fmt.Errorf("fabric bench: verb of %d bytes, want 1 to %d", n, fabric.MaxVerbBytes)
 		}
+	}
+	if o.Address != "" && o.Connect != "" {
+		return errors.New("fabric bench: either the address of a live DPM or that of another bench, not both")
 	}
 	if o.Scratch.Next < o.Scratch.First || o.Scratch.First%8 != 0 {
 		return fmt.Errorf("fabric bench: scratch range %#x to %#x: want an 8-byte aligned start below its end", o.Scratch.First, o.Scratch.Next)
@@ -111,12 +125,19 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return Report{}, backend.Available
 	}
 	r := &run{Options: o, backend: backend}
-	if o.Address == "" {
-		stop, err := r.serve()
+	switch {
+	case o.Connect != "":
+		r.Address, r.Dial.Hello.Pool, r.scratch = o.Connect, scratchPool, true
+	case o.Address == "":
+		l, stop, err := serveScratch(backend, o.Listen)
 		if err != nil {
 			return Report{}, err
 		}
 		defer stop()
+		r.Address, r.scratch, r.own = l.Address(), true, true
+	}
+	if r.scratch {
+		r.Scratch = Range{0, scratchPoolBytes}
 	}
 	return r.all(ctx)
 }
@@ -124,50 +145,23 @@ func Run(ctx context.Context, o Options) (Report, error) {
 // run is one Run.
 type run struct {
 	Options
-	backend backends.Backend
-	own     bool // the pool is this process' own
+	backend      backends.Backend
+	scratch, own bool // the pool holds nothing that anybody needs; it is this process's
 }
-
-// serve opens a pool and a listener of this process' own.
-func (r *run) serve() (stop func(), err error) {
-	region, err := pmem.NewVolatile(ownPoolBytes)
-	if err != nil {
-		return nil, err
-	}
-	l, err := r.backend.Listen(region, echo{}, fabric.ListenOptions{Address: r.Listen, Path: region.Path()})
-	if err != nil {
-		return nil, errors.Join(err, region.Close())
-	}
-	r.Address, r.own = l.Address(), true
-	r.Scratch = Range{0, ownPoolBytes}
-	return func() { _ = errors.Join(l.Close(), region.Close()) }, nil
-}
-
-// echo is the service of a pool without a DPM.
-type echo struct{}
-
-// Admit implements fabric.Service.
-func (echo) Admit(h fabric.Hello) (fabric.Session, error) {
-	return fabric.Session{Rank: max(h.Rank, 1), Incarnation: max(h.Incarnation, 1)}, nil
-}
-
-// Call implements fabric.Service.
-func (echo) Call(_ fabric.Session, _ uint16, request, reply []byte) []byte {
-	return append(reply, request...)
-}
-
-// Gone implements fabric.Service.
-func (echo) Gone(fabric.Session, uint16) {}
 
 // all runs every case.
 func (r *run) all(ctx context.Context) (Report, error) {
 	first, err := r.dial(ctx)
+	if errors.Is(err, fabric.ErrWrongPool) && r.Connect != "" {
+		return Report{}, fmt.Errorf("%s is no `fabric bench --listen` of this version (a live DPM is measured with --address): %w", r.Connect, err)
+	}
 	if err != nil {
 		return Report{}, err
 	}
 	defer first.Close() // and shm's mapping, which all queue pairs share, stays until the end
 	session := first.Session()
-	if r.own {
+	r.Dial.Hello.Rank, r.Dial.Hello.Incarnation = session.Rank, session.Incarnation // all are one node's
+	if r.scratch {
 		if err := touch(first); err != nil {
 			return Report{}, err
 		}
@@ -280,7 +274,24 @@ func (r *run) measure(ctx context.Context, c testCase) (Result, error) {
 		sum.Merge(w.times)
 		err = errors.Join(err, w.err)
 	}
-	return newResult(c, sum, elapsed), err
+	result := newResult(c, sum, elapsed)
+	result.DoorbellsPerPost = doorbells(workers)
+	return result, err
+}
+
+// carded is a queue pair of a network card's.
+type carded interface{ CardCounters() ibverbs.CardCounters }
+
+// doorbells returns how many the card heard for each Post or Call, 0 where there is no card.
+func doorbells(workers []*worker) float64 {
+	var rung, posts uint64
+	for _, w := range workers {
+		if card, ok := w.qp.(carded); ok {
+			rung += card.CardCounters().Doorbells - w.rung
+			posts += w.times.Count()
+		}
+	}
+	return float64(rung) / float64(max(posts, 1))
 }
 
 // worker posts one case's batches on one queue pair.
@@ -292,11 +303,15 @@ type worker struct {
 	reply []byte
 	next  uint64 // of addresses
 	times *latency.Histogram
+	rung  uint64 // doorbells before
 	err   error
 }
 
 func newWorker(qp fabric.QP, c testCase, number int) *worker {
 	w := &worker{qp: qp, c: c, times: latency.New(), next: uint64(number) * 1_000_003}
+	if card, ok := qp.(carded); ok {
+		w.rung = card.CardCounters().Doorbells
+	}
 	if c.kind == 0 {
 		w.call, w.reply = make([]byte, c.bytes), make([]byte, 0, c.bytes)
 		return w

@@ -104,9 +104,66 @@ func TestLivePool(t *testing.T) {
 	}
 }
 
+// TestConnect: one process serves, another one measures every verb; and nobody takes a DPM's pool for a scratch one.
+func TestConnect(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	addresses, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- bench.Serve(ctx, bench.Options{Backend: "tcp"}, func(address string) { addresses <- address })
+	}()
+	var address string
+	select {
+	case address = <-addresses:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	o := short("tcp")
+	o.Connect = address
+	o.Verbs, _ = bench.ParseVerbs([]string{"write", "FETCH_ADD"})
+	report, err := bench.Run(context.Background(), o)
+	if err != nil || report.OwnPool || report.Address != address {
+		t.Fatalf("%v, %+v", err, report)
+	}
+	count := map[string]int{}
+	for _, r := range report.Results {
+		count[r.Verb]++
+	}
+	if len(count) != 3 || count["WRITE"] != 8 || count["FETCH_ADD"] != 4 || count["CALL"] != 4 {
+		t.Errorf("measured: %v", count)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	region, err := pmem.NewVolatile(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tcp.Listen(region, host{}, fabric.ListenOptions{Address: "127.0.0.1:0", Pool: fabric.PoolID{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = l.Close(), region.Close() })
+	o.Connect = l.Address()
+	if _, err := bench.Run(context.Background(), o); !errors.Is(err, fabric.ErrWrongPool) || !strings.Contains(err.Error(), "--address") {
+		t.Errorf("a DPM's pool: %v", err)
+	}
+}
+
+func TestParseVerbs(t *testing.T) {
+	all, err := bench.ParseVerbs([]string{"read", "Write", "CAS", "fetch_add", "flush"})
+	if err != nil || len(all) != fabric.Kinds-1 {
+		t.Errorf("%v, %v", all, err)
+	}
+	if _, err := bench.ParseVerbs([]string{"read", "push"}); err == nil || !strings.Contains(err.Error(), "push") {
+		t.Errorf("no verb: %v", err)
+	}
+}
+
 func TestBadOptions(t *testing.T) {
 	for name, o := range map[string]bench.Options{
 		"backend": {Backend: "carrier pigeon"}, "batch": {Batches: []int{2000}}, "size": {Sizes: []int{0}},
+		"address":     {Address: "127.0.0.1:1", Connect: "127.0.0.1:2"},
 		"queue pairs": {QueuePairs: []int{-1}}, "scratch": {Scratch: bench.Range{First: 8, Next: 0}},
 	} {
 		if _, err := bench.Run(context.Background(), o); err == nil {
@@ -145,6 +202,9 @@ func TestProbe(t *testing.T) {
 	}
 	if v = verdicts(bench.ProbeOptions{Address: l.Address(), Backend: "shm"}); v["dpm"] != bench.Bad {
 		t.Errorf("a tcp listener probed by shm: %v", v)
+	}
+	if err := ibverbs.Available(); err != nil && verdicts(bench.ProbeOptions{Backend: "ibverbs"})["ibverbs"] != bench.Bad {
+		t.Error("ibverbs was asked for and is not there, which is no failure")
 	}
 	if v = verdicts(bench.ProbeOptions{Directory: "/does/not/exist"}); v["dax"] != bench.Bad {
 		t.Errorf("a directory that is not there: %v", v)

@@ -37,7 +37,7 @@ type ProbeOptions struct {
 	Backends backends.Options
 	// Directory where a pool would lie, for dax; "" leaves that out.
 	Directory string
-	// Address of a DPM to dial with Backend; "" leaves that out.
+	// Address of a DPM to dial with Backend; "" leaves that out. A Backend that cannot be used is worse than another one that cannot.
 	Address string
 	Backend string
 	Timeout time.Duration // default 5 s
@@ -81,7 +81,11 @@ func Probe(ctx context.Context, o ProbeOptions) ProbeReport {
 		p.add(loopback(ctx, name, o))
 	}
 	if err := ibverbs.Available(); err != nil {
-		p.add(Check{"ibverbs", Warning, err.Error(), ""})
+		verdict := Warning
+		if o.Backend == "ibverbs" {
+			verdict = Bad
+		}
+		p.add(Check{"ibverbs", verdict, err.Error(), ""})
 	} else {
 		for _, f := range ibverbs.Probe(o.Backends.IBVerbs) {
 			p.add(Check{"ibverbs", verdictOf(f.Level), f.Detail, f.Hint})

@@ -38,6 +38,8 @@ type Result struct {
 	VerbsPerSecond      float64         `json:"verbs_per_second"`
 	MegabytesPerSecond  float64         `json:"megabytes_per_second"` // 10^6 bytes of payload
 	LatencyMicroseconds latency.Summary `json:"latency_us"`           // of one Post or Call
+	// DoorbellsPerPost is there with ibverbs only: more than 1 where a batch does not fit one chain of work requests.
+	DoorbellsPerPost float64 `json:"doorbells_per_post,omitempty"`
 }
 
 func newReport(o Options, s fabric.Session, own bool) Report {

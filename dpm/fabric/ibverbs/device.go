@@ -179,6 +179,25 @@ func choosePath(o Options, near netip.Addr) (*device, path, error) {
 	return d, p, err
 }
 
+// OwnAddress returns an "ip:0" of the card that the options take.
+func OwnAddress(o Options) (string, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return "", err
+	}
+	_, p, err := choosePath(o, netip.Addr{})
+	if err != nil {
+		return "", err
+	}
+	if p.ethernet {
+		return netip.AddrPortFrom(netip.AddrFrom16(p.gid).Unmap(), 0).String(), nil
+	}
+	if o.Setup == Socket { // InfiniBand: the exchange goes through any network
+		return "127.0.0.1:0", nil
+	}
+	return "", fmt.Errorf("%s port %d is InfiniBand: name the IP that its network interface has", p.device, p.number)
+}
+
 // addressHint says which IP addresses the cards have.
 func addressHint() string {
 	ports, err := allPorts()

@@ -25,5 +25,8 @@ func (Dialer) Dial(context.Context, string, fabric.DialOptions) (fabric.QP, erro
 // Available returns ErrNotBuilt.
 func Available() error { return ErrNotBuilt }
 
+// OwnAddress returns ErrNotBuilt.
+func OwnAddress(Options) (string, error) { return "", ErrNotBuilt }
+
 // Probe returns nothing: Available says why.
 func Probe(Options) []Finding { return nil }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/dinomo-kv/dinomo/dpm/fabric/wire"
 )
 
 // ErrNotBuilt: this binary was built without RDMA.
@@ -47,7 +45,7 @@ type Options struct {
 	Persist Persist // default ByProcessor
 
 	private struct { // for tests
-		version uint16 // said of itself by a dialler; default wire.Version
+		version uint16 // what a dialler says it speaks; 0 means wire.Version
 	}
 }
 
@@ -80,9 +78,6 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Persist == "" {
 		o.Persist = ByProcessor
-	}
-	if o.private.version == 0 {
-		o.private.version = wire.Version
 	}
 }
 

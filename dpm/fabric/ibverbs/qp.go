@@ -278,15 +278,6 @@ func (q *QP) Call(request, reply []byte) ([]byte, error) {
 // Counters implements fabric.QP.
 func (q *QP) Counters() fabric.Counters { return q.counters }
 
-// CardCounters are what a queue pair has asked of its card, messages included.
-type CardCounters struct {
-	Doorbells    uint64
-	WorkRequests uint64
-	Signalled    uint64 // work requests with a completion of their own; each covers those before it
-	Inlined      uint64 // work requests that carried their payload with them
-	Sleeps       uint64 // waits that polling did not end
-}
-
 // CardCounters returns a copy of the counts so far.
 func (q *QP) CardCounters() CardCounters {
 	c := &q.endpoint.counters

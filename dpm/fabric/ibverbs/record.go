@@ -47,7 +47,11 @@ var errBadRecord = errors.New("malformed RDMA set-up record")
 
 // record is what a dialler with these options says of itself.
 func (o *Options) record(h fabric.Hello) record {
-	return record{version: o.private.version, thread: h.Thread, rank: h.Rank, incarnation: h.Incarnation, pool: h.Pool}
+	version := o.private.version
+	if version == 0 {
+		version = wire.Version
+	}
+	return record{version: version, thread: h.Thread, rank: h.Rank, incarnation: h.Incarnation, pool: h.Pool}
 }
 
 func (r *record) hello() fabric.Hello {
