@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs in the guest: a whole cluster with fabric ibverbs. Without STAGE: the main job; then a cluster that stays, of which a KN
 # is killed, then the DPM; every value that was acknowledged must be read again each time. With STAGE (test-rdma.sh
-# pmem-cluster) the pool is on persistent memory, and the machine is reset between stage 1 and stage 2.
+# pmem-cluster) the fabric is FABRIC, the pool is on persistent memory, and the machine is reset between stage 1 and stage 2.
 network=10.9.0.0/24
 /usr/bin/ip route add local $network dev lo # every node has an address of its own; only the card's is configured
 export PRIVATE_IP=10.9.0.241 ROUTING_IPS=10.9.0.4
@@ -60,9 +60,9 @@ main_job() {
   rm -rf /dev/shm/run
 }
 start() { # further flags
-  say "a cluster that stays"
+  say "a cluster that stays, fabric ${FABRIC:=ibverbs}"
   mkdir -p /dev/shm/up
-  /dinomo up $common --set capacities.storage-cap=256MB --set dinomo.fabric=ibverbs --set dinomo.data-dir=/dev/shm/up "$@" > /dev/shm/up.log 2>&1 &
+  /dinomo up $common --set capacities.storage-cap=256MB --set dinomo.fabric=$FABRIC --set dinomo.data-dir=/dev/shm/up "$@" > /dev/shm/up.log 2>&1 &
   up=$!
 }
 stop() {
@@ -84,23 +84,37 @@ kill_nodes() {
   [ "$(process dpm)" != "$victim" ] || fail "the DPM is the old one"
 }
 
+# start_persistent starts a cluster whose pool is on persistent memory: a device where a card must pin it, else a file of a file
+# system with dax, which must be mapped with MAP_SYNC (sf: synchronous page faults).
+start_persistent() {
+  . /pmem.sh
+  pool=/pmem/pool.dinomo
+  [ "$FABRIC" != ibverbs ] || pool=/dev/dax1.0
+  start --set dinomo.pool.path=$pool --set dinomo.pool.durability=dax
+}
+check_mapping() {
+  [ "$FABRIC" != ibverbs ] || return 0
+  awk '/^[0-9a-f]+-/{ours = /pool.dinomo/} ours && /^VmFlags/ && / sf/{found = 1} END{exit !found}' "/proc/$(process dpm)/smaps" ||
+    fail "the pool is not mapped with MAP_SYNC"
+}
+
 cd /dev/shm || exit 1
 case $STAGE in
 1)
-  . /pmem.sh
-  start --set dinomo.pool.path=/dev/dax1.0 --set dinomo.pool.durability=dax
+  start_persistent
   kill_nodes
+  check_mapping
   say "ACKED=third"
   (while :; do put_all third; done) & # at work when it happens
   sleep 1
   echo b > /proc/sysrq-trigger
   ;;
 2)
-  . /pmem.sh
-  start --set dinomo.pool.path=/dev/dax1.0 --set dinomo.pool.durability=dax
+  start_persistent
   attempt 60 check_all third || fail "values are lost with the machine"
   attempt 10 put_all fourth || fail "no put works after the reset"
   attempt 5 check_all fourth || fail "values differ after the reset"
+  check_mapping
   stop
   say "all is well"
   ;;

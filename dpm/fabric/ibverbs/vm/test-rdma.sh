@@ -4,9 +4,10 @@
 #   one   all tests of dpm/fabric/ibverbs in one guest, the card looped back
 #   pair  the tests that need two machines, in two guests on one wire
 #   pmem  durability on an emulated NVDIMM, with a hard reset in between
-#   pmem-cluster  the same with a whole cluster, its pool on the NVDIMM, fabric ibverbs
 #   cluster  a whole cluster with fabric ibverbs in one guest: load, run, a KN and the DPM killed
-# Environment: RDMA_CACHE (default ~/.cache/dinomo-rdma), KREL, SMP, MEM, TIMEOUT, TESTARGS (e.g. "-test.run=Model -test.v").
+#   pmem-cluster  whole clusters with their pools on NVDIMMs, a KN and the DPM killed, and a hard reset: with fabric ibverbs on a
+#         device-dax, and with tcp and shm on ext4 -o dax (FABRICS chooses)
+# Environment: RDMA_CACHE (default ~/.cache/dinomo-rdma), KREL, SMP, MEM, TIMEOUT, TESTARGS (e.g. "-test.run=Model|Flush -test.v").
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 mode=${1:-one}
@@ -56,21 +57,22 @@ END
   chmod +x "$overlay/run.sh"
 }
 
-# twice boots twice with the same NVDIMMs. The first boot ends with a reset in the middle of work, and has said before what
-# was acknowledged (ACKED=...).
+# twice KERNEL_PARAMETERS: boots twice with the same NVDIMMs. The first boot ends with a reset in the middle of work, and has said
+# before what was acknowledged (ACKED=...).
 twice() {
   cp "$here/pmem.sh" "$overlay/"
   local devices="-nic none" i acked
   for i in 0 1; do
+    rm -f "$state/nvdimm$i"
     truncate -s 512M "$state/nvdimm$i"
     devices+=" -object memory-backend-file,id=m$i,share=on,mem-path=$state/nvdimm$i,size=512M,align=2M -device nvdimm,id=n$i,memdev=m$i"
   done
   export MACHINE=pc,nvdimm=on MAXMEM=,slots=4,maxmem=8G DEVICES=$devices
-  APPEND="pmem=1 stage=1" "$here/run-vm.sh" "$cache" "$overlay" 2>&1 | tee "$state/log" || true
+  APPEND="pmem=1 stage=1 $1" "$here/run-vm.sh" "$cache" "$overlay" 2>&1 | tee "$state/log" || true
   acked=$(sed -n 's/.*ACKED=\([a-z0-9,]*\).*/\1/p' "$state/log")
   [ -n "$acked" ] || { echo "test-rdma.sh: the first boot did not get as far as the reset" >&2; exit 1; }
   echo "test-rdma.sh: reset; booting again"
-  APPEND="pmem=1 stage=2 acked=$acked" "$here/run-vm.sh" "$cache" "$overlay"
+  APPEND="pmem=1 stage=2 acked=$acked $1" "$here/run-vm.sh" "$cache" "$overlay"
 }
 
 # program puts the program into the guest instead of the tests.
@@ -92,7 +94,7 @@ pair)
   ;;
 pmem)
   tests
-  twice
+  twice ""
   ;;
 cluster)
   program
@@ -100,7 +102,9 @@ cluster)
   ;;
 pmem-cluster)
   program
-  twice
+  for fabric in ${FABRICS:-ibverbs tcp shm}; do
+    twice "fabric=$fabric"
+  done
   ;;
 *) echo "usage: test-rdma.sh [one|pair|pmem|cluster|pmem-cluster]" >&2; exit 2 ;;
 esac
