@@ -153,6 +153,8 @@ func (p *port) unfit(o Options) error {
 		return errors.New("is another port")
 	case !p.active:
 		return errors.New("is down: bring its network interface or link up")
+	case p.reads < 1:
+		return errors.New("answers no READs and atomics")
 	}
 	return nil
 }

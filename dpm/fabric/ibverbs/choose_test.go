@@ -14,11 +14,11 @@ func gidOf(index int, address string, v2 bool) gid {
 // twoCards is a machine with a RoCE card of two ports, each with addresses of both versions, and an InfiniBand card.
 func twoCards() []port {
 	return []port{
-		{device: "ib0", number: 1, lid: 7, mtu: 5, gids: []gid{gidOf(0, "fe80::1", false)}},
-		{device: "mlx5_0", number: 1, active: true, ethernet: true, mtu: 3, gids: []gid{
+		{device: "ib0", number: 1, lid: 7, mtu: 5, reads: 16, gids: []gid{gidOf(0, "fe80::1", false)}},
+		{device: "mlx5_0", number: 1, active: true, ethernet: true, mtu: 3, reads: 16, gids: []gid{
 			gidOf(0, "fe80::2", false), gidOf(1, "fe80::2", true), gidOf(2, "10.0.1.1", false), gidOf(3, "10.0.1.1", true), gidOf(4, "10.0.9.1", true),
 		}},
-		{device: "mlx5_0", number: 2, active: true, ethernet: true, mtu: 5, gids: []gid{gidOf(0, "2001:db8::2", true), gidOf(1, "10.0.2.1", true)}},
+		{device: "mlx5_0", number: 2, active: true, ethernet: true, mtu: 5, reads: 16, gids: []gid{gidOf(0, "2001:db8::2", true), gidOf(1, "10.0.2.1", true)}},
 	}
 }
 
@@ -47,6 +47,7 @@ func TestChoose(t *testing.T) {
 		{name: "a port that is not there", options: Options{Port: 3}, refused: []string{"port 3", "is another port"}},
 		{name: "a GID that is not there", options: Options{GID: 8}, refused: []string{"GID index 7", "has no GID with index 7"}},
 		{name: "a device that is down", options: Options{Device: "ib0"}, refused: []string{"is down: bring"}},
+		{name: "a card without READs", change: func(p []port) { p[1].reads = 0 }, options: Options{Port: 1}, refused: []string{"answers no READs"}},
 		{name: "no address", change: func(p []port) { p[1].gids, p[2].gids = p[1].gids[:2], nil }, refused: []string{"no RoCE v2 address: give its network interface an IP"}},
 	} {
 		ports := twoCards()
