@@ -47,3 +47,52 @@ func TestFenceOnSuspicionAndRenewalExcludeEachOther(t *testing.T) {
 		t.Errorf("fencing again: fenced %v, %v", fenced, err)
 	}
 }
+
+// swapper is a listener of a card whose atomics the processor's are not atomic with.
+type swapper struct {
+	fabric.Listener
+	pool  *Pool
+	swaps int
+	err   error
+}
+
+func (s *swapper) SwapWord(address, expect, swap uint64) (uint64, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	s.swaps++
+	before, _ := s.pool.region.CompareAndSwap64(address, expect, swap)
+	return before, nil
+}
+
+func (s *swapper) Fence(fabric.Rank, fabric.Incarnation) error { return nil }
+func (s *swapper) Close() error                                { return nil }
+
+// TestFenceOnSuspicionGoesThroughTheCard: where queue pairs' atomics are a card's, the lease word is changed by the card, or not at all.
+// Guards OWN-1.
+func TestFenceOnSuspicionGoesThroughTheCard(t *testing.T) {
+	fake := newFake(t, smallShape(16))
+	p := mustOpen(t, testOptions(fake, smallShape(16)))
+	defer p.Close()
+	card := &swapper{pool: p, err: errors.New("the card is stuck")}
+	p.Listen(card)
+	s := mustSession(t, &localDialer{pool: p}, "127.0.0.100")
+	lease, err := s.Lease(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := p.Ranks()[0].Lease
+	if fenced, err := p.FenceUnchanged(s.Rank(), s.Incarnation(), word); fenced || !errors.Is(err, card.err) {
+		t.Fatalf("with a card that is stuck: fenced %v, %v", fenced, err)
+	}
+	if err := lease.Renew(); err != nil {
+		t.Fatalf("after a fence that failed: %v", err)
+	}
+	card.err = nil
+	if fenced, err := p.FenceUnchanged(s.Rank(), s.Incarnation(), p.Ranks()[0].Lease); !fenced || err != nil || card.swaps != 1 {
+		t.Fatalf("fenced %v after %d swaps by the card, %v", fenced, card.swaps, err)
+	}
+	if err := lease.Renew(); !errors.Is(err, fabric.ErrFenced) {
+		t.Fatalf("renewal of a fenced rank: %v", err)
+	}
+}

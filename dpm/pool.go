@@ -123,16 +123,20 @@ func (p *Pool) Listen(l fabric.Listener) {
 	p.mu.listeners = append(p.mu.listeners, l)
 }
 
+// listeners returns those so far.
+func (p *Pool) listeners() []fabric.Listener {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.listeners[:len(p.mu.listeners):len(p.mu.listeners)]
+}
+
 // Close stops listeners and workers and gives the memory back. What is unmerged stays for the next open.
 func (p *Pool) Close() error {
 	if !p.gate.close() {
 		return nil
 	}
 	var err error
-	p.mu.Lock()
-	listeners := p.mu.listeners
-	p.mu.Unlock()
-	for _, l := range listeners {
+	for _, l := range p.listeners() {
 		err = errors.Join(err, l.Close())
 	}
 	p.gate.wait()

@@ -271,11 +271,8 @@ func (p *Pool) Fence(number fabric.Rank, upTo fabric.Incarnation) error {
 	}
 	info := RankInfo{number, upTo, r.identity}
 	t.Unlock()
-	p.mu.Lock()
-	listeners := p.mu.listeners[:len(p.mu.listeners):len(p.mu.listeners)]
-	p.mu.Unlock()
 	var err error
-	for _, l := range listeners {
+	for _, l := range p.listeners() {
 		err = errors.Join(err, l.Fence(number, upTo))
 	}
 	if err != nil {
@@ -289,8 +286,7 @@ func (p *Pool) Fence(number fabric.Rank, upTo fabric.Incarnation) error {
 
 // FenceUnchanged is Fence on suspicion: it fences only if the rank's lease word is still the one that was seen standing
 // still, and says whether the rank is fenced now. Renewals are CASes on the same word, so of a renewal and this
-// fence exactly one happens. NB: on ibverbs the device's atomics and the processor's are not atomic towards each other
-// (ATOMIC_HCA); its listener's fence kills the queue pairs, and a renewal that slipped in between is lost with them.
+// fence exactly one happens.
 func (p *Pool) FenceUnchanged(number fabric.Rank, upTo fabric.Incarnation, word uint64) (fenced bool, err error) {
 	t := &p.ranks
 	t.Lock()
@@ -300,7 +296,12 @@ func (p *Pool) FenceUnchanged(number fabric.Rank, upTo fabric.Incarnation, word 
 	}
 	if e := &t.ranks[number].entry; e.State == format.RankHeld && e.Incarnation <= uint32(upTo) {
 		offset := p.layout.RankEntryOffset(uint32(number)) + format.RankLeaseOffset
-		if before, swapped := p.region.CompareAndSwap64(offset, word, format.LeaseFenced); !swapped && before != format.LeaseFenced {
+		before, err := p.swapWord(offset, word, format.LeaseFenced)
+		if err != nil {
+			t.Unlock()
+			return false, fmt.Errorf("fence rank %d: %w", number, err)
+		}
+		if before != word && before != format.LeaseFenced {
 			t.Unlock()
 			return false, nil
 		}
@@ -313,8 +314,23 @@ func (p *Pool) FenceUnchanged(number fabric.Rank, upTo fabric.Incarnation, word 
 func (p *Pool) stopLease(number uint32) {
 	offset := p.layout.RankEntryOffset(number) + format.RankLeaseOffset
 	for word := p.region.Load64(offset); word != format.LeaseFenced; {
-		word, _ = p.region.CompareAndSwap64(offset, word, format.LeaseFenced)
+		before, err := p.swapWord(offset, word, format.LeaseFenced)
+		if err != nil { // a card that is out of order carries no renewals either
+			before, _ = p.region.CompareAndSwap64(offset, word, format.LeaseFenced)
+		}
+		word = before
 	}
+}
+
+// swapWord is a CAS on a word that queue pairs change by CAS, by a means that is atomic with theirs. It returns the word before.
+func (p *Pool) swapWord(offset, expect, swap uint64) (before uint64, err error) {
+	for _, l := range p.listeners() {
+		if s, ok := l.(fabric.WordSwapper); ok {
+			return s.SwapWord(offset, expect, swap)
+		}
+	}
+	before, _ = p.region.CompareAndSwap64(offset, expect, swap)
+	return before, nil
 }
 
 // standing is what a stream's owner may still do.

@@ -245,6 +245,14 @@ type Listener interface {
 	Close() error
 }
 
+// WordSwapper is a Listener whose queue pairs' atomics are not atomic towards the processor's (RDMA cards of the level ATOMIC_HCA). Whoever
+// has the memory at hand changes a word that queue pairs may be changing by CAS through it, and not in place.
+type WordSwapper interface {
+	// SwapWord is a CAS that is atomic with those of queue pairs. It returns the word before; the swap has happened if that is expect.
+	// After an error the outcome is unknown.
+	SwapWord(address, expect, swap uint64) (before uint64, err error)
+}
+
 // ListenOptions are the listener's limits.
 type ListenOptions struct {
 	Address        string // "ip:port"; port 0 picks one

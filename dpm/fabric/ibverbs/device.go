@@ -220,9 +220,10 @@ func addressHint() string {
 
 // region is memory that peers may reach.
 type region struct {
-	mr   *C.struct_ibv_mr
-	base uint64
-	rkey uint32
+	mr    *C.struct_ibv_mr
+	base  uint64
+	bytes uint64
+	rkey  uint32
 }
 
 // register makes mem reachable for the peers of this device's queue pairs.
@@ -234,7 +235,7 @@ func (d *device) register(mem []byte) (*region, error) {
 	if mr == nil {
 		return nil, fmt.Errorf("register %d bytes with RDMA device %s: %w%s", len(mem), d.name(), err, registerHint(err))
 	}
-	return &region{mr: mr, base: uint64(uintptr(unsafe.Pointer(&mem[0]))), rkey: uint32(mr.rkey)}, nil
+	return &region{mr: mr, base: uint64(uintptr(unsafe.Pointer(&mem[0]))), bytes: uint64(len(mem)), rkey: uint32(mr.rkey)}, nil
 }
 
 // registerHint says what usually stands behind a refusal.

@@ -19,7 +19,8 @@ import (
 type setup interface {
 	net.Listener // Accept returns *endpoint
 	card() *device
-	listen() error // after which peers wait for serve
+	way() (path, error) // of the card, by which peers come
+	listen() error      // after which peers wait for serve
 	serve(check func(fabric.Hello) error, logf func(string, ...any))
 	finish() // after serve has ended, or without it
 }
@@ -27,8 +28,9 @@ type setup interface {
 // Listener admits queue pairs and registers the pool's memory for them. It implements fabric.Listener.
 type Listener struct {
 	*stream.Listener
-	setup  setup
-	memory *region
+	setup    setup
+	memory   *region
+	loopback *loopback
 }
 
 // grant is the extra part of the answer to an admitted peer: where the pool is.
@@ -87,10 +89,15 @@ func Listen(memory pmem.Region, service fabric.Service, lo fabric.ListenOptions,
 		s.finish()
 		return nil, err
 	}
-	if err := s.listen(); err != nil {
+	way, err := s.way()
+	if err == nil {
+		err = s.listen()
+	}
+	if err != nil {
 		s.finish()
 		return nil, errors.Join(err, l.memory.close())
 	}
+	l.loopback = &loopback{device: s.card(), path: way, options: o, memory: l.memory}
 	g := grant{base: l.memory.base, rkey: l.memory.rkey, persist: o.Persist}
 	l.Listener = stream.Serve(s, memory, service, lo, stream.Config{
 		Backend: wire.IBVerbs, FlushOnly: true, Revocable: true,
@@ -113,11 +120,20 @@ func asSetup[S setup](s S, err error) (setup, error) {
 	return s, nil
 }
 
+// SwapWord implements fabric.WordSwapper.
+func (l *Listener) SwapWord(address, expect, swap uint64) (before uint64, err error) {
+	if err := fabric.Check(fabric.CAS, address, 8, l.loopback.memory.bytes, fabric.ReadWrite); err != nil {
+		return 0, fmt.Errorf("swap the word at %#x: %w", address, err)
+	}
+	return l.loopback.swap(address, expect, swap)
+}
+
 // Close implements fabric.Listener.
 func (l *Listener) Close() error {
 	first := l.memory != nil
 	err := l.Listener.Close()
 	if first {
+		l.loopback.close()
 		l.setup.finish()
 		err = errors.Join(err, l.memory.close())
 		l.memory = nil
@@ -158,6 +174,7 @@ func (d Dialer) Dial(ctx context.Context, address string, do fabric.DialOptions)
 }
 
 var (
-	_ fabric.Listener = (*Listener)(nil)
-	_ fabric.Dialer   = Dialer{}
+	_ fabric.Listener    = (*Listener)(nil)
+	_ fabric.WordSwapper = (*Listener)(nil)
+	_ fabric.Dialer      = Dialer{}
 )

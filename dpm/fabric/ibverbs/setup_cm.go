@@ -87,6 +87,14 @@ func (s *cmSetup) bind(at netip.AddrPort) error {
 
 func (s *cmSetup) card() *device { return s.device }
 
+func (s *cmSetup) way() (path, error) {
+	ports, err := s.device.ports()
+	if err != nil {
+		return path{}, err
+	}
+	return choose(ports, Options{Port: int(C.dn_cm_port(s.id))}, s.address.Addr())
+}
+
 func (s *cmSetup) listen() error {
 	if rc, err := C.rdma_listen(s.id, maxSetups); rc != 0 {
 		return fmt.Errorf("listen for RDMA connections on %s: %w", s.address, err)

@@ -57,6 +57,8 @@ func (s *socketSetup) listen() (err error) {
 
 func (s *socketSetup) card() *device { return s.device }
 
+func (s *socketSetup) way() (path, error) { return s.path, nil }
+
 // Addr implements net.Listener.
 func (s *socketSetup) Addr() net.Addr { return s.socket.Addr() }
 
