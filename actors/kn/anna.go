@@ -175,7 +175,7 @@ const maxGossipWaiting = 1024
 const forwarded = "forwarded"
 
 // gossip takes puts that another node, or a client, sends without wanting an answer: each goes to the thread that owns the
-// key, here or elsewhere.
+// key, here or elsewhere; other nodes' statistics stay here.
 func (c *control) gossip(frame []byte, out *runtime.Outbox) {
 	request, err := c.codec.DecodeGossip(frame)
 	defer messages.ReleaseKeyRequest(request)
@@ -187,8 +187,14 @@ func (c *control) gossip(frame []byte, out *runtime.Outbox) {
 	parts := map[hashring.Owner]*messages.KeyRequest{}
 	var order []hashring.Owner
 	for _, tuple := range request.Tuples {
+		if messages.IsMetadataKey(tuple.Key) {
+			if !c.shared(m, tuple) {
+				c.unknown++
+			}
+			continue
+		}
 		owner, ok := m.PrimaryOwner(hashring.KeyHash([]byte(tuple.Key)))
-		if !ok || tuple.Error != messages.AnnaError_NO_ERROR || messages.IsMetadataKey(tuple.Key) {
+		if !ok || tuple.Error != messages.AnnaError_NO_ERROR {
 			c.unknown++
 			continue
 		}

@@ -116,6 +116,50 @@ func TestStatistics(t *testing.T) {
 	mustBe(t, show(c.ask(at, get("ANNA_METADATA|nonsense")).Tuples[0]), "INVALID_REQUEST")
 }
 
+// TestStatisticsAreWhereTheirKeyIs: Anna's monitor asks the owner of a metadata key, which is seldom the node that it is about.
+func TestStatisticsAreWhereTheirKeyIs(t *testing.T) {
+	r := newRig(t, "tcp")
+	var nodes []*Node
+	for i := range 2 {
+		o := r.nodeOptions(i)
+		o.ReportPeriod, o.KeyReportPeriod = 30*time.Millisecond, 30*time.Millisecond
+		nodes = append(nodes, r.start(o))
+	}
+	m := r.swap(r.spec(nodes...))
+	c := r.client()
+	c.ready(m)
+	// What nobody of the map can have sent is not kept.
+	stranger := messages.MetadataKey{Kind: messages.MetadataStats, PublicIP: "127.9.9.9", PrivateIP: "127.9.9.9", Tier: messages.Tier_MEMORY}
+	tooMany := messages.MetadataKey{Kind: messages.MetadataStats, PublicIP: nodes[1].o.PublicIP, PrivateIP: nodes[1].o.PrivateIP, Thread: 2, Tier: messages.Tier_MEMORY}
+	for _, key := range []messages.MetadataKey{stranger, tooMany} {
+		c.raw(nodes[0].o.address(nodes[0].o.PrivateIP, messages.KNGossip), messages.AppendKeyRequest(nil, put(key.String(), "made up")))
+	}
+	for _, n := range nodes {
+		for thread := range 2 {
+			for _, kind := range []messages.MetadataKind{messages.MetadataStats, messages.MetadataAccess, messages.MetadataSize} {
+				key := messages.MetadataKey{Kind: kind, PublicIP: n.o.PublicIP, PrivateIP: n.o.PrivateIP, Thread: uint32(thread), Tier: messages.Tier_MEMORY}.String()
+				c.until("there", owner(t, m, key), func() *messages.KeyRequest { return get(key) }, func(answer *messages.KeyTuple) string {
+					if answer.Error != messages.AnnaError_NO_ERROR || answer.LatticeType != messages.LatticeType_LWW {
+						return answer.Error.String()
+					}
+					return "there"
+				})
+			}
+		}
+	}
+	at := nodes[0].o.address(nodes[0].o.PrivateIP, messages.KNRequest)
+	for _, key := range []messages.MetadataKey{stranger, tooMany} {
+		mustBe(t, show(c.ask(at, get(key.String())).Tuples[0]), "KEY_DNE")
+	}
+	// Who leaves takes his statistics along.
+	gone := messages.MetadataKey{Kind: messages.MetadataStats, PublicIP: nodes[1].o.PublicIP, PrivateIP: nodes[1].o.PrivateIP, Tier: messages.Tier_MEMORY}.String()
+	if err := nodes[1].Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.swap(r.spec(nodes[0]))
+	c.until("KEY_DNE", at, func() *messages.KeyRequest { return get(gone) })
+}
+
 func TestReplicationMetadata(t *testing.T) {
 	r, n, m, c, boss := monitored(t, nil)
 	at := n.o.address(n.o.PrivateIP, messages.KNRequest)

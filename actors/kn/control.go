@@ -185,6 +185,7 @@ func (c *control) install(now time.Time, m *hashring.Map, out *runtime.Outbox) {
 	}
 	v := newView(m, addresses, c.self)
 	c.order(install{view: v})
+	c.unshare(m)
 	was := c.joined
 	c.joined = v.member
 	if was && !v.member {

@@ -12,8 +12,8 @@ import (
 	"github.com/dinomo-kv/dinomo/messages/lattice"
 )
 
-// published holds the values of this node's own metadata keys, as clients and Anna's monitor read them. The control
-// actor replaces them, threads read them.
+// published holds the values of metadata keys, as clients and Anna's monitor read them: this node's own, those that other nodes gave
+// it, and those of caches. The control actor replaces them, threads read them.
 type published struct {
 	values  atomic.Pointer[map[string][]byte]
 	writing sync.Mutex
@@ -38,6 +38,37 @@ func (p *published) set(changes map[string][]byte) {
 	p.values.Store(&next)
 }
 
+// keep sets one value, if all together stay within a number of bytes.
+func (p *published) keep(key string, value []byte, most int) bool {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	next := make(map[string][]byte)
+	if m := p.values.Load(); m != nil {
+		next = maps.Clone(*m)
+	}
+	next[key] = value
+	bytes := 0
+	for k, v := range next {
+		bytes += len(k) + len(v)
+	}
+	if bytes > most {
+		return false
+	}
+	p.values.Store(&next)
+	return true
+}
+
+// drop removes the values whose keys a function accepts.
+func (p *published) drop(unwanted func(key string) bool) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	if m := p.values.Load(); m != nil {
+		next := maps.Clone(*m)
+		maps.DeleteFunc(next, func(key string, _ []byte) bool { return unwanted(key) })
+		p.values.Store(&next)
+	}
+}
+
 // replace sets all values whose keys begin with the prefix.
 func (p *published) replace(prefix string, values map[string][]byte) {
 	p.writing.Lock()
@@ -53,7 +84,7 @@ func (p *published) replace(prefix string, values map[string][]byte) {
 	p.values.Store(&next)
 }
 
-// metadata answers a get of a metadata key: of replication, of this node's statistics, or of a cache's keys.
+// metadata answers a get of a metadata key: of replication, of a node's statistics, or of a cache's keys.
 func (t *thread) metadata(tuple *messages.KeyTuple, s *slot) {
 	s.lattice = lattice.LWW
 	if _, ok := cacheKey(tuple.Key); ok {
@@ -71,7 +102,7 @@ func (t *thread) metadata(tuple *messages.KeyTuple, s *slot) {
 	}
 }
 
-// published answers with a value that the control actor has published; KEY_DNE for another node's.
+// published answers with a value that the control actor has published; KEY_DNE for what nobody gave it.
 func (t *thread) published(key string, s *slot) {
 	if s.value = t.public.get(key); s.value == nil {
 		s.code = messages.AnnaError_KEY_DNE

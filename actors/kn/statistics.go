@@ -17,6 +17,7 @@ type statistics struct {
 	keysAt time.Time
 	serial uint32                            // of regular reports
 	last   map[uint32]*messages.KnStatistics // by thread, of the last regular report
+	own    map[string][]byte                 // Anna's metadata values of this node, by key
 }
 
 // collection waits for the threads' figures.
@@ -118,6 +119,7 @@ func (s *statistics) report(c *control, n *collection, now time.Time, out *runti
 		s.last[k.GetThread()] = k
 	}
 	c.public.set(values)
+	s.share(c, values, out)
 	put := &messages.KeyRequest{Type: messages.RequestType_PUT}
 	for key, value := range values {
 		put.Tuples = append(put.Tuples, &messages.KeyTuple{Key: key, LatticeType: messages.LatticeType_LWW, Payload: value})
