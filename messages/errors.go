@@ -9,7 +9,7 @@ import (
 // One sentinel per error of the wire. Clients get them from ErrorOf; servers return them, wrapped or not, and CodeOf finds
 // the code again.
 var (
-	// ErrKeyDoesNotExist: a get or delete of a key that has no value.
+	// ErrKeyDoesNotExist: a get of a key that has no value. A delete of one succeeds.
 	ErrKeyDoesNotExist = errors.New("key does not exist")
 	// ErrWrongThread: the thread does not own the key at present; ask again who does.
 	ErrWrongThread = errors.New("wrong thread for this key: ask for its addresses again")

@@ -61,7 +61,8 @@ func (c *Client) Update(ctx context.Context, key string, value []byte) error {
 	return c.write(ctx, messages.RequestType_UPDATE, key, value)
 }
 
-// Delete removes the key, whatever its type. messages.ErrKeyDoesNotExist: there was none.
+// Delete removes the key, whatever its type. It succeeds also where there is none: a KN writes a delete without a read, which
+// to know would take.
 func (c *Client) Delete(ctx context.Context, key string) error {
 	return named("delete", key, c.one(ctx, Operation{Type: messages.RequestType_DELETE, Key: key}).Err)
 }

@@ -305,10 +305,10 @@ func (c *Cluster) do(thread int, kind messages.RequestType, t, out *messages.Key
 	switch {
 	case kind.IsPut():
 		out.Error = messages.CodeOf(c.merge(t, have))
+	case kind.IsDelete(): // whether or not there is one, as a KN does
+		delete(c.mu.values, t.Key)
 	case !ok:
 		out.Error = messages.AnnaError_KEY_DNE
-	case kind.IsDelete():
-		delete(c.mu.values, t.Key)
 	default:
 		out.LatticeType, out.Payload = messages.LatticeType(have.kind), have.payload
 	}

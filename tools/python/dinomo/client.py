@@ -25,7 +25,7 @@ class Stored(NamedTuple):
 class Client:
     """A client for one thread. Use it in a with statement, or close it.
 
-    A key that does not exist is None to a get and False to a delete. Everything else that goes wrong is an exception of
+    A key that does not exist is None to a get, and a delete of it succeeds. Everything else that goes wrong is an exception of
     dinomo.errors. A request that nobody answers is repeated until the time is over, so that a write may happen more
     than once; with retry_writes=False it is not, and OutcomeUnknown is raised instead.
     """
@@ -98,9 +98,9 @@ class Client:
         """Store an LWW value. The timestamp matters only where the servers order by it."""
         self.put_payload(key, pb.LWW, lattices.encode_lww(value, timestamp))
 
-    def delete(self, key: str) -> bool:
-        """Remove a key of any type; False when there was none."""
-        return self._tuples(pb.DELETE, {key: None})[key] is not None
+    def delete(self, key: str) -> None:
+        """Remove a key of any type. The servers do not say whether there was one: to know would cost them a read."""
+        self._tuples(pb.DELETE, {key: None})
 
     def get_many(self, keys: Iterable[str]) -> Dict[str, Optional[bytes]]:
         """The values of several LWW keys, asked for at once."""

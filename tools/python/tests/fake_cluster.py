@@ -81,10 +81,10 @@ class FakeCluster:
             if request.type == pb.PUT:
                 self.values[t.key] = t
                 out.lattice_type = t.lattice_type
+            elif request.type == pb.DELETE:  # whether or not there is one, as a KN does
+                self.values.pop(t.key, None)
             elif t.key not in self.values:
                 out.error = pb.KEY_DNE
-            elif request.type == pb.DELETE:
-                del self.values[t.key]
             else:
                 out.lattice_type, out.payload = self.values[t.key].lattice_type, self.values[t.key].payload
         return answer
