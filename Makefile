@@ -35,8 +35,10 @@ test: ## run all tests
 	$(GO) test ./...
 	$(MAKE) --no-print-directory test-python
 
-test-python: ## run the Python client's tests
-	@if [ -d tools/python/tests ]; then cd tools/python && /usr/bin/python3 -m unittest discover -s tests -t . ; fi
+test-python: ## check the Python client's types and run its tests
+	@tools/install-deps.sh python3-zmq python3-protobuf mypy
+	cd tools/python && /usr/bin/mypy
+	cd tools/python && /usr/bin/python3 -m unittest discover -s tests -t .
 
 race: ## run the concurrent packages under the race detector
 	@tools/install-deps.sh python3-zmq python3-protobuf

@@ -12,7 +12,7 @@ Exit status: 0 all were sent, 1 one could not be, 2 a line was no command.
 import argparse
 import sys
 import time
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 import zmq
 
@@ -50,12 +50,12 @@ def flag(text: str) -> bool:
     return text in ("0", "1")
 
 
-def letter(letters: str):
+def letter(letters: str) -> Callable[[str], bool]:
     return lambda text: len(text) == 1 and text.upper() in letters
 
 
 # word -> forms; a form is (its text, the checks of its fields, how many of the last may be left out).
-Form = Tuple[str, List, int]
+Form = Tuple[str, List[Callable[[str], bool]], int]
 FORMS: Dict[str, List[Form]] = {
     "LOAD": [
         ("LOAD:num_keys:value_length:total_threads_per_node:num_nodes", [positive, number, positive, positive], 0),
@@ -102,7 +102,7 @@ class Trigger:
     def __init__(self, bench: List[str], threads: int, manage: str, plan: Plan) -> None:
         self.bench, self.threads, self.manage, self.plan = bench, threads, manage, plan
         self.context = zmq.Context()
-        self.pushers: Dict[str, zmq.Socket] = {}
+        self.pushers: Dict[str, "zmq.Socket[bytes]"] = {}
 
     def push(self, ip: str, port: int, text: str) -> None:
         address = f"tcp://{ip}:{port}"

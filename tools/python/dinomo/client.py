@@ -54,7 +54,7 @@ class Client:
                 self._routing += [f"tcp://{where}:{plan.routing + t}" for t in range(routing_threads)]
         self._timeout, self._attempt_timeout, self._retry_writes = timeout, attempt_timeout, retry_writes
         self._owners: Dict[str, List[str]] = {}
-        self._pushers: Dict[str, zmq.Socket] = {}
+        self._pushers: Dict[str, "zmq.Socket[bytes]"] = {}
         self._counter = 0
         self._context = zmq.Context()
         try:
@@ -65,7 +65,7 @@ class Client:
             raise
         self._id = f"{self._answers_at[len('tcp://'):]}_{random.getrandbits(32):x}"
 
-    def _bind(self, ip: str, port: int, any_port: bool) -> Tuple[zmq.Socket, str]:
+    def _bind(self, ip: str, port: int, any_port: bool) -> Tuple["zmq.Socket[bytes]", str]:
         socket = self._context.socket(zmq.PULL)
         if any_port:
             port = socket.bind_to_random_port(f"tcp://{ip}")
@@ -171,7 +171,7 @@ class Client:
 
     # What happens on the wire.
 
-    def _tuples(self, kind: int, wanted: Mapping[str, Optional[Stored]]) -> Dict[str, Optional[Stored]]:
+    def _tuples(self, kind: "pb.RequestType", wanted: Mapping[str, Optional[Stored]]) -> Dict[str, Optional[Stored]]:
         """Carry out one request type for some keys, and return what the answers hold, None for keys that do not exist."""
         done: Dict[str, Optional[Stored]] = {}
         deadline = time.monotonic() + self._timeout
@@ -190,7 +190,7 @@ class Client:
                 pause = 0.001
         return done
 
-    def _attempt(self, kind: int, wanted: Mapping[str, Optional[Stored]], keys: List[str], done: Dict[str, Optional[Stored]],
+    def _attempt(self, kind: "pb.RequestType", wanted: Mapping[str, Optional[Stored]], keys: List[str], done: Dict[str, Optional[Stored]],
                  why: Dict[str, Error], deadline: float) -> None:
         """Try once: find owners, send a request to each, take the answers. What is not in done afterwards is tried again."""
         self._locate([key for key in keys if key not in self._owners], why, deadline)
@@ -305,7 +305,7 @@ class Client:
             pass  # the queue of a peer that is away is full; the attempt runs into its timeout
 
     @staticmethod
-    def _receive(socket: zmq.Socket, until: float) -> Optional[bytes]:
+    def _receive(socket: "zmq.Socket[bytes]", until: float) -> Optional[bytes]:
         """The next frame, or None when none comes in time."""
         wait = max(0, int((until - time.monotonic()) * 1000) + 1)
         if not socket.poll(wait):

@@ -1,7 +1,7 @@
 """A stand-in for a cluster: one routing node and one KN thread over libzmq, in a thread of this process."""
 
 import threading
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import zmq
 
@@ -16,9 +16,9 @@ class FakeCluster:
         self.requests: List["pb.KeyRequest"] = []
         self.questions: List["pb.KeyAddressRequest"] = []
         # Called with each request before it is served; may return the answer itself, or False for none.
-        self.hook: Optional[Callable[["pb.KeyRequest"], object]] = None
+        self.hook: Optional[Callable[["pb.KeyRequest"], Any]] = None
         # Likewise for questions.
-        self.routing_hook: Optional[Callable[["pb.KeyAddressRequest"], object]] = None
+        self.routing_hook: Optional[Callable[["pb.KeyAddressRequest"], Any]] = None
         self._context = zmq.Context()
         self._route, self.routing = self._bind()
         self._kn, self.owner = self._bind()
@@ -27,7 +27,7 @@ class FakeCluster:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def _bind(self):
+    def _bind(self) -> Tuple["zmq.Socket[bytes]", str]:
         socket = self._context.socket(zmq.PULL)
         port = socket.bind_to_random_port("tcp://127.0.0.1")
         return socket, f"tcp://127.0.0.1:{port}"
@@ -41,14 +41,14 @@ class FakeCluster:
         poller = zmq.Poller()
         for socket in (self._route, self._kn, self._other):
             poller.register(socket, zmq.POLLIN)
-        pushers: Dict[str, zmq.Socket] = {}
+        pushers: Dict[str, "zmq.Socket[bytes]"] = {}
         try:
             self._loop(poller, pushers)
         finally:
             for socket in pushers.values():
                 socket.close(linger=0)
 
-    def _loop(self, poller: zmq.Poller, pushers: Dict[str, zmq.Socket]) -> None:
+    def _loop(self, poller: zmq.Poller, pushers: Dict[str, "zmq.Socket[bytes]"]) -> None:
         while not self._stop.is_set():
             for socket, _ in poller.poll(20):
                 frame = socket.recv()

@@ -1,6 +1,8 @@
 """The client against a stand-in that can be made to misbehave."""
 
+import functools
 import unittest
+from typing import Any, List
 from unittest import mock
 
 import zmq
@@ -30,7 +32,7 @@ class ClientTest(unittest.TestCase):
         self.cluster = FakeCluster()
         self.addCleanup(self.cluster.close)
 
-    def client(self, **options) -> Client:
+    def client(self, **options: Any) -> Client:
         options.setdefault("attempt_timeout", 0.1)
         options.setdefault("timeout", 10.0)
         client = Client([self.cluster.routing], any_port=True, **options)
@@ -65,9 +67,9 @@ class ClientTest(unittest.TestCase):
 
     def test_wrong_thread_with_the_new_address(self) -> None:
         client = self.client()
-        refused = []
+        refused: List[pb.KeyRequest] = []
 
-        def hook(request):
+        def hook(request: pb.KeyRequest) -> object:
             if not refused:
                 refused.append(request)
                 return self.cluster.refusal(request, pb.WRONG_THREAD, [self.cluster.other])
@@ -80,9 +82,9 @@ class ClientTest(unittest.TestCase):
 
     def test_wrong_thread_without_one_asks_again(self) -> None:
         client = self.client()
-        refused = []
+        refused: List[pb.KeyRequest] = []
 
-        def hook(request):
+        def hook(request: pb.KeyRequest) -> object:
             if len(refused) < 3:
                 refused.append(request)
                 return self.cluster.refusal(request, pb.WRONG_THREAD)
@@ -96,7 +98,7 @@ class ClientTest(unittest.TestCase):
         client = self.client()
         client.put("a", b"1")
 
-        def hook(request):
+        def hook(request: pb.KeyRequest) -> object:
             answer = self.cluster.serve(request)
             for t in answer.tuples:
                 t.invalidate = True
@@ -111,7 +113,7 @@ class ClientTest(unittest.TestCase):
     def test_refusals(self, _: Clock) -> None:
         client = self.client(timeout=60, attempt_timeout=60)
         for code, error in ((pb.OVERLOADED, Overloaded), (pb.LATTICE, WrongType), (pb.INVALID_REQUEST, InvalidRequest)):
-            self.cluster.hook = lambda request, code=code: self.cluster.refusal(request, code)
+            self.cluster.hook = functools.partial(self.cluster.refusal, code=code)
             with self.assertRaises(error):
                 client.put("a", b"1")
         self.cluster.hook = lambda request: pb.KeyResponse(response_id=request.request_id, error=pb.NO_SERVERS)
@@ -132,9 +134,9 @@ class ClientTest(unittest.TestCase):
 
     def test_a_refusal_after_silence_leaves_the_outcome_unknown(self) -> None:
         client = self.client()
-        seen = []
+        seen: List[pb.KeyRequest] = []
 
-        def hook(request):
+        def hook(request: pb.KeyRequest) -> object:
             seen.append(request)
             return False if len(seen) == 1 else self.cluster.refusal(request, pb.LATTICE)
 
@@ -145,7 +147,7 @@ class ClientTest(unittest.TestCase):
     def test_a_late_answer_is_ignored(self) -> None:
         client = self.client()
 
-        def hook(request):
+        def hook(request: pb.KeyRequest) -> object:
             number = len(self.cluster.requests)
             if number == 1:
                 return False

@@ -95,20 +95,20 @@ class ClusterTest(unittest.TestCase):
         self.context = zmq.Context()
         self.addCleanup(self.context.destroy, linger=0)
         self._prefix = f"anna-{random.getrandbits(64):x}-"
-        self._pushers: Dict[str, zmq.Socket] = {}
-        self._listeners: List[zmq.Socket] = []  # a socket that nobody refers to would keep the context from ending
+        self._pushers: Dict[str, "zmq.Socket[bytes]"] = {}
+        self._listeners: List["zmq.Socket[bytes]"] = []  # a socket that nobody refers to would keep the context from ending
 
     def key(self, name: object) -> str:
         return f"{self._prefix}{name}"
 
-    def listen(self, address: str) -> zmq.Socket:
+    def listen(self, address: str) -> "zmq.Socket[bytes]":
         socket = self.context.socket(zmq.PULL)
         socket.RCVTIMEO = PATIENCE_MS
         socket.bind(address)
         self._listeners.append(socket)
         return socket
 
-    def listen_anywhere(self) -> Tuple[str, zmq.Socket]:
+    def listen_anywhere(self) -> Tuple[str, "zmq.Socket[bytes]"]:
         """A socket at an address that no other test has, and so gets no other test's answers."""
         socket = self.context.socket(zmq.PULL)
         socket.RCVTIMEO = PATIENCE_MS

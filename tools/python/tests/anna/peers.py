@@ -6,7 +6,7 @@ library is libzmq and the protobuf code Google's; nothing of this project's own 
 
 import random
 import time
-from typing import Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple, Union
 
 import zmq
 
@@ -35,7 +35,7 @@ class AnnaCppClient:
         self.poller = zmq.Poller()
         self.poller.register(self.answers, zmq.POLLIN)
         self.poller.register(self.names, zmq.POLLIN)
-        self.pushers: Dict[str, zmq.Socket] = {}
+        self.pushers: Dict[str, "zmq.Socket[bytes]"] = {}
         self.counter = 0
         self.known: Dict[str, Set[str]] = {}
         self.sent_to: Dict[str, str] = {}  # by request id
@@ -93,7 +93,7 @@ class AnnaCppClient:
         assert (t.error, t.lattice_type) == (pb.NO_ERROR, pb.LWW), t
         return pb.LWWValue.FromString(t.payload).value
 
-    def _wait_for(self, mine) -> "pb.KeyTuple":
+    def _wait_for(self, mine: Callable[["pb.KeyResponse"], bool]) -> "pb.KeyTuple":
         end = time.monotonic() + PATIENCE_MS / 1000
         while time.monotonic() < end:
             for response in self.receive():
@@ -101,7 +101,7 @@ class AnnaCppClient:
                     return response.tuples[0]
         raise Hangs("no answer")
 
-    def _request(self, kind: int, key: str) -> "pb.KeyRequest":
+    def _request(self, kind: "pb.RequestType", key: str) -> "pb.KeyRequest":
         self.counter += 1
         request = pb.KeyRequest(type=kind, response_address=self.answers_at, request_id=f"{self.name}_{self.counter}")
         request.tuples.add(key=key)
@@ -162,7 +162,7 @@ class AnnaCppClient:
         self._forget(response.type, t.key, pending[1].request_id)
         done.append(response)
 
-    def _forget(self, kind: int, key: str, request_id: str) -> None:
+    def _forget(self, kind: "pb.RequestType", key: str, request_id: str) -> None:
         self.sent_to.pop(request_id, None)
         if kind == pb.GET:
             del self.gets[key]
@@ -207,7 +207,7 @@ class AnnaPythonClient:
         for socket, address in ((self.answers, self.answers_at), (self.names, self.names_at)):
             socket.RCVTIMEO = PATIENCE_MS
             socket.bind(address)
-        self.pushers: Dict[str, zmq.Socket] = {}
+        self.pushers: Dict[str, "zmq.Socket[bytes]"] = {}
         self.known: Dict[str, List[str]] = {}
         self.counter = 0
         self.last: Dict[str, "pb.KeyTuple"] = {}  # the last tuple of each key, for tests
@@ -215,7 +215,7 @@ class AnnaPythonClient:
     def close(self) -> None:
         self.context.destroy(linger=0)
 
-    def get(self, keys) -> Dict[str, Optional[object]]:
+    def get(self, keys: Union[str, Iterable[str]]) -> Dict[str, Optional[object]]:
         """key -> value; None for whatever is not there, or went wrong."""
         keys = [keys] if isinstance(keys, str) else list(keys)
         ids = set()
@@ -264,7 +264,7 @@ class AnnaPythonClient:
             return set(payload_pb2.MultiKeyCausalValue.FromString(t.payload).values)
         raise ValueError(f"lattice type {t.lattice_type}")  # the original raises, too
 
-    def _send(self, kind: int, key: str, lattice_type: int = 0, payload: bytes = b"") -> str:
+    def _send(self, kind: "pb.RequestType", key: str, lattice_type: int = 0, payload: bytes = b"") -> str:
         request = pb.KeyRequest(type=kind, response_address=self.answers_at, request_id=self._next_id())
         t = request.tuples.add(key=key, address_cache_size=len(self.known[key]))
         t.lattice_type, t.payload = lattice_type, payload
@@ -294,7 +294,7 @@ class AnnaPythonClient:
         self.pushers[address].send(frame)
 
     @staticmethod
-    def _receive(socket: zmq.Socket, kind, ids: Iterable[str]) -> List:
+    def _receive(socket: "zmq.Socket[bytes]", kind: Any, ids: Iterable[str]) -> List[Any]:
         """One response for each id. Anything else is thrown away, as the original does."""
         missing, responses = set(ids), []
         while missing:

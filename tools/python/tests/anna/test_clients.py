@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from typing import List
+from typing import Dict, List, Sequence, Tuple
 
 import zmq
 
@@ -13,10 +13,12 @@ from .cluster import (KN_THREADS, KNS, PORTS, ROUTE_THREADS, ROUTES, ClusterTest
                       tool)
 from .peers import AnnaCppClient, AnnaPythonClient
 
+Clock = Dict[str, int]
+
 ROUTING = [route(i) for i in range(ROUTES)]
 
 
-def causal(clock, values, dependencies=()) -> bytes:
+def causal(clock: Clock, values: List[bytes], dependencies: Sequence[Tuple[str, Clock]] = ()) -> bytes:
     m = payloads.MultiKeyCausalValue(vector_clock=clock, values=values)
     for key, of_key in dependencies:
         m.dependencies.add(key=key, vector_clock=of_key)
@@ -67,11 +69,11 @@ class CppClientTest(ClusterTest):
     def test_single_causal(self) -> None:
         c, key = self.cpp(), self.key("single")
 
-        def put(clock, value) -> None:
+        def put(clock: Clock, value: bytes) -> None:
             t = c.put(key, pb.SINGLE_CAUSAL, payloads.SingleKeyCausalValue(vector_clock=clock, values=[value]).SerializeToString())
             self.assertEqual(t.error, pb.NO_ERROR)
 
-        def read():
+        def read() -> Tuple[Clock, List[bytes]]:
             v = payloads.SingleKeyCausalValue.FromString(c.get(key).payload)
             return dict(v.vector_clock), sorted(v.values)
 
@@ -195,13 +197,13 @@ class PythonClientTest(ClusterTest):
     def test_every_lattice_reads_back(self) -> None:
         c = self.client()
         for kind, m, want in (
-            (pb.ORDERED_SET, payloads.SetValue(values=[b"1"]), {b"1"}),
-            (pb.SINGLE_CAUSAL, payloads.SingleKeyCausalValue(vector_clock={"x": 1}, values=[b"1"]), {b"1"}),
-            (pb.MULTI_CAUSAL, payloads.MultiKeyCausalValue(vector_clock={"x": 1}, values=[b"1"]), {b"1"}),
-            (pb.PRIORITY, payloads.PriorityValue(priority=1, value=b"1"), b"1"),
+            (pb.ORDERED_SET, payloads.SetValue(values=[b"1"]).SerializeToString(), {b"1"}),
+            (pb.SINGLE_CAUSAL, payloads.SingleKeyCausalValue(vector_clock={"x": 1}, values=[b"1"]).SerializeToString(), {b"1"}),
+            (pb.MULTI_CAUSAL, payloads.MultiKeyCausalValue(vector_clock={"x": 1}, values=[b"1"]).SerializeToString(), {b"1"}),
+            (pb.PRIORITY, payloads.PriorityValue(priority=1, value=b"1").SerializeToString(), b"1"),
         ):
             key = self.key(kind)
-            self.assertTrue(c.put_payload(key, kind, m.SerializeToString()))
+            self.assertTrue(c.put_payload(key, kind, m))
             self.assertEqual(c.get(key), {key: want})
 
     def test_offsets(self) -> None:

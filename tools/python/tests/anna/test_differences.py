@@ -36,7 +36,7 @@ class RawTest(ClusterTest):
     def owner(self, key: str) -> str:
         return self.locate([key]).addresses[0].ips[0]
 
-    def request(self, kind: int, key: str, lattice_type: int = 0, payload: bytes = b"", at: Optional[str] = None) -> "pb.KeyTuple":
+    def request(self, kind: "pb.RequestType", key: str, lattice_type: int = 0, payload: bytes = b"", at: Optional[str] = None) -> "pb.KeyTuple":
         at = at or self.owner(key)
         self.counter += 1
         request = pb.KeyRequest(type=kind, response_address=self.at, request_id=f"r{self.counter}")

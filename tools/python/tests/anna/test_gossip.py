@@ -1,7 +1,7 @@
 """What Anna's nodes and caches say to each other."""
 
 import time
-from typing import Dict, List
+from typing import Dict, List, Set
 
 import zmq
 
@@ -113,7 +113,7 @@ class CacheTest(ClusterTest):
         self.client.put(merged, pb.SET, payloads.SetValue(values=[b"1"]).SerializeToString())
         self.assertEqual(self.client.put(self.name, pb.LWW, self.registration([merged])).error, pb.NO_ERROR)
         self.registered_everywhere([merged])
-        seen: set = set()
+        seen: Set[bytes] = set()
         for n in range(2, 200):
             self.client.put(merged, pb.SET, payloads.SetValue(values=[b"%d" % n]).SerializeToString())
             try:
