@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/dinomo-kv/dinomo/cluster/manager"
@@ -24,7 +25,15 @@ func RunManage(ctx context.Context, l *conf.Loaded, env Env, v Invocation, kns i
 	if err != nil {
 		return occupied(err)
 	}
-	return errors.Join(guard(ctx, l, m.HostMetrics), m.Close())
+	if err := guard(ctx, l, m.HostMetrics); err != nil {
+		return errors.Join(err, m.Abandon()) // its nodes are well, and the next one takes them over
+	}
+	return m.Close()
+}
+
+// nodesJournal is where the management node at an IP lists its nodes.
+func nodesJournal(c *conf.Config, ip string) string {
+	return filepath.Join(c.Dinomo.DataDirectory, "nodes-"+ip+".json")
 }
 
 func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Options, error) {
@@ -53,6 +62,7 @@ func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Opt
 	if err != nil {
 		return manager.Options{}, err
 	}
+	processes.Journal, processes.Lifeline = nodesJournal(c, ip), local.InheritedLifeline()
 	addresses := Addresses{
 		Seed: c.Server.SeedIP, Manage: ip, DPM: c.DPMAddress(), Monitors: c.Server.Monitoring, Routes: c.Server.Routing,
 		Benches: c.Trigger.Benchmark,

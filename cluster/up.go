@@ -36,6 +36,7 @@ type Cluster struct {
 	conf        *conf.Loaded
 	plan        messages.Plan
 	provisioner *local.Provisioner
+	lifeline    *local.Lifeline // of all processes: those that the management node starts are nobody's children when it is gone
 	asker       *Asker
 
 	mu struct {
@@ -123,7 +124,10 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	// A management node ends its own nodes first, each with the same time.
 	processes.StopTimeout += 2 * time.Second
-	processes.Command, processes.Events = c.o.Command, c.event
+	if c.lifeline, err = local.NewLifeline(); err != nil {
+		return err
+	}
+	processes.Command, processes.Events, processes.Lifeline = c.o.Command, c.event, c.lifeline
 	if c.provisioner, err = local.New(processes); err != nil {
 		return err
 	}
@@ -131,12 +135,39 @@ func (c *Cluster) start(ctx context.Context) error {
 	if c.asker, err = newAsker(c.o.Network.Tool(0), c.plan.Base(messages.MonitorControl), nil); err != nil {
 		return fmt.Errorf("%w (another cluster runs on %s; stop it or give another network)", err, c.o.Network)
 	}
+	if err := c.awaitNoneBefore(ctx); err != nil {
+		return err
+	}
 	for _, n := range c.o.Nodes() {
 		if err := c.provisioner.Start(n); err != nil {
 			return err
 		}
 	}
 	return c.awaitReady(ctx)
+}
+
+// endOfOthers is how long nodes of a cluster whose starter was killed have for noticing it.
+const endOfOthers = 3 * time.Second
+
+// awaitNoneBefore waits until no node runs any more that the management node of a cluster before has started, and removes their
+// list: this cluster begins as it was asked to.
+func (c *Cluster) awaitNoneBefore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, endOfOthers)
+	defer cancel()
+	journal := nodesJournal(&c.conf.Config, c.o.Network.Manage())
+	for {
+		left, err := local.Left(journal)
+		switch {
+		case err != nil:
+			return err
+		case len(left) == 0:
+			return local.EndLeft(journal)
+		case ctx.Err() != nil:
+			return fmt.Errorf("nodes of another cluster still run with the data directory %s: processes %v; end them, or take them over with dinomo manage",
+				c.conf.Dinomo.DataDirectory, left)
+		}
+		clock.Real{}.Sleep(pollReady)
+	}
 }
 
 // event takes the provisioner's word on a node. Before the cluster is ready a node that ends by itself is why it will not be.
@@ -316,8 +347,12 @@ func (c *Cluster) Close() error {
 			messages.KindBenchmark, messages.KindMonitor, local.KindManagement, messages.KindRouting, messages.KindDPM,
 		} {
 			c.stopAll(kind)
+			if kind == local.KindManagement {
+				err = local.EndLeft(nodesJournal(&c.conf.Config, c.o.Network.Manage())) // of one that was not there to end them
+			}
 		}
-		err = c.provisioner.Close()
+		err = errors.Join(err, c.provisioner.Close())
+		c.lifeline.Cut()
 	}
 	if c.asker != nil {
 		err = errors.Join(err, c.asker.Close())

@@ -6,7 +6,9 @@
 //
 // Invariants:
 //   - MGMT-1: an IP has at most one node at a time.
-//   - MGMT-2: NodeGone is sent only for a process that was waited for: a coordinator may fence on its account.
+//   - MGMT-2: NodeGone is sent only for a process that is known to have ended: a coordinator may fence on its account.
+//   - MGMT-3: nodes outlive a management node that fails, and the next one at its IP takes them over with their counts. One
+//     that is ended in order ends them first.
 //
-// It decides nothing about the cluster's size, and it keeps nothing that must survive it.
+// It decides nothing about the cluster's size.
 package manager

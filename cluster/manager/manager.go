@@ -26,7 +26,6 @@ type entry struct {
 	pid      int
 	restarts uint32
 	detail   string
-	leaving  bool   // asked to depart
 	order    uint64 // of its start, so that the newest is the first to be failed
 }
 
@@ -42,8 +41,21 @@ type manager struct {
 	counters    struct{ malformed, ignored, added, removed, failed, refused uint64 }
 }
 
+// newManager makes the actor. One that is started again after a panic finds the nodes there.
 func newManager(o *Options, p Provisioner) *manager {
-	return &manager{o: o, provisioner: p, nodes: map[string]*entry{}}
+	m := &manager{o: o, provisioner: p, nodes: map[string]*entry{}}
+	for _, ev := range p.Nodes() {
+		m.meet(ev).enter(ev)
+	}
+	return m
+}
+
+// meet adds a node that somebody before this actor started.
+func (m *manager) meet(ev Event) *entry {
+	m.started++
+	e := &entry{Node: ev.Node, order: m.started}
+	m.nodes[ev.IP] = e
+	return e
 }
 
 // Step implements runtime.Actor. The provisioner's calls return at once.
@@ -132,7 +144,7 @@ func (m *manager) start(n Node) bool {
 		e = &entry{}
 		m.nodes[n.IP] = e
 	}
-	e.Node, e.state, e.pid, e.detail, e.leaving, e.order = n, Starting, 0, "", false, m.started
+	e.Node, e.state, e.pid, e.detail, e.order = n, Starting, 0, "", m.started
 	return true
 }
 
@@ -177,12 +189,12 @@ func (m *manager) remove(ip string, kind messages.NodeKind, out *runtime.Outbox)
 	}
 	depart, err := m.o.Plan.Address(ip, messages.KNSelfDepart, 0)
 	report, reportErr := m.o.Plan.Address(m.o.Monitors[0], messages.MonitorDepartDone, 0)
-	if err = errors.Join(err, reportErr); err != nil {
+	if err = errors.Join(err, reportErr, m.provisioner.Leave(ip)); err != nil {
 		m.refuse("%v", err)
 		m.stop(e)
 		return
 	}
-	e.state, e.leaving = Stopping, true
+	e.state = Stopping
 	out.Send(depart.String(), []byte(report.String()))
 	out.After(m.o.LeaveTimeout, overdue{ip, e.order})
 }
@@ -204,11 +216,11 @@ func (m *manager) stopOverdue(o overdue) {
 	}
 }
 
-// fail kills count nodes of a kind, the newest first.
+// fail kills count nodes of a kind, the newest first, and none that is about to end anyway.
 func (m *manager) fail(kind messages.NodeKind, count int) []*entry {
 	var candidates []*entry
 	for _, e := range m.nodes {
-		if e.Kind == kind && e.live() {
+		if e.Kind == kind && e.live() && e.state != Stopping {
 			candidates = append(candidates, e)
 		}
 	}
@@ -242,21 +254,28 @@ func (m *manager) event(ev Event, out *runtime.Outbox) {
 	}
 	m.o.Logf("%s %s is %s%s", ev.Kind, ev.IP, ev.State, described(ev))
 	e := m.nodes[ev.IP]
-	if e == nil || e.Kind != ev.Kind {
+	switch {
+	case e == nil && ev.State != Stopped && ev.State != Failed:
+		e = m.meet(ev)
+		if ev.State == Stopping { // nobody knows how long it has been leaving
+			out.After(m.o.LeaveTimeout, overdue{e.IP, e.order})
+		}
+	case e == nil || e.Kind != ev.Kind:
 		return
-	}
-	if e.state == Stopping && ev.State == Running {
+	case e.state == Stopping && ev.State == Running:
 		return // it was told to end while it began
 	}
+	e.enter(ev)
+}
+
+// enter takes an event's word.
+func (e *entry) enter(ev Event) {
 	e.state, e.restarts, e.detail = ev.State, ev.Restarts, ev.Detail
 	switch {
-	case ev.State == Running:
+	case ev.State == Running, ev.State == Stopping && ev.PID != 0:
 		e.pid = ev.PID
 	case ev.State != Stopping:
 		e.pid = 0
-	}
-	if ev.State == Starting && e.leaving {
-		m.stop(e) // it failed on its way out
 	}
 }
 

@@ -28,6 +28,7 @@ type story struct {
 	o     Options
 	plan  messages.Plan
 	lines []string // what happened since the last command
+	kept  []Event  // what the provisioner has when the actor begins
 }
 
 // notes is a Provisioner that starts nothing.
@@ -40,6 +41,10 @@ func (n notes) Start(node Node) error {
 	}
 	return nil
 }
+
+func (n notes) Recover() (int, error) { return 0, nil }
+func (n notes) Nodes() []Event        { return n.s.kept }
+func (n notes) Leave(ip string) error { n.s.note("leave %s", ip); return nil }
 
 func (n notes) Stop(ip string) error { n.s.note("stop %s", ip); return nil }
 func (n notes) Kill(ip string) error { n.s.note("kill %s", ip); return nil }

@@ -30,7 +30,7 @@ func Start(o Options) (*Manager, error) {
 	m := &Manager{transport: runtime.NewTCP(transport)}
 	m.host = runtime.NewHost(runtime.HostOptions{Transport: m.transport, MailboxMessages: o.Mailbox, Clock: o.Clock, Logf: o.Logf})
 	if err := m.start(&o); err != nil {
-		return nil, errors.Join(err, m.Close())
+		return nil, errors.Join(err, m.Abandon()) // nodes that were taken over are none of the error's business
 	}
 	return m, nil
 }
@@ -46,8 +46,20 @@ func (m *Manager) start(o *Options) error {
 	if err != nil {
 		return fmt.Errorf("management node: %w", err)
 	}
-	if err := Install(m.host, o, m.provisioner); err != nil {
+	if err := spawn(m.host, o, m.provisioner); err != nil {
 		return err
+	}
+	// Before anybody can ask: who did would hear of no nodes.
+	recovered, err := m.provisioner.Recover()
+	if err != nil {
+		return fmt.Errorf("management node: %w", err)
+	}
+	if err := bind(m.host, o); err != nil {
+		return err
+	}
+	if recovered > 0 {
+		o.Logf("%d nodes of the management node before are taken over; no others are started", recovered)
+		return nil
 	}
 	for _, n := range o.Initial {
 		if err := m.host.Tell(actorName, n); err != nil {
@@ -59,7 +71,17 @@ func (m *Manager) start(o *Options) error {
 
 // Install spawns the management node's actor on a stage and binds its sockets: Start without a process's surroundings.
 func Install(stage runtime.Stage, o *Options, p Provisioner) error {
-	err := stage.Spawn(actorName, func() runtime.Actor { return newManager(o, p) })
+	if err := spawn(stage, o, p); err != nil {
+		return err
+	}
+	return bind(stage, o)
+}
+
+func spawn(stage runtime.Stage, o *Options, p Provisioner) error {
+	return stage.Spawn(actorName, func() runtime.Actor { return newManager(o, p) })
+}
+
+func bind(stage runtime.Stage, o *Options) (err error) {
 	for _, b := range []struct {
 		name   string
 		socket messages.Socket
@@ -88,6 +110,9 @@ func (m *Manager) Close() error {
 	}
 	return errors.Join(err, m.host.Stop(), m.transport.Close())
 }
+
+// Abandon ends this node and leaves the nodes that it started running, for the next one to take over.
+func (m *Manager) Abandon() error { return errors.Join(m.host.Stop(), m.transport.Close()) }
 
 // HostMetrics returns the counters of the node's actor.
 func (m *Manager) HostMetrics() runtime.HostMetrics { return m.host.Metrics() }

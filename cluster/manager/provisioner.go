@@ -38,8 +38,15 @@ type Event struct {
 // A Provisioner starts and stops nodes. Its methods return at once; what comes of them, its events say, in order for
 // each node. They may be called from any goroutine.
 type Provisioner interface {
+	// Recover takes over the nodes that a provisioner before left running, and returns how many it keeps from now on; events
+	// say what became of each. It is called once; before it nothing can be started.
+	Recover() (int, error)
+	// Nodes returns the last event of each node that is kept.
+	Nodes() []Event
 	// Start starts a node. It is an error if there is one at the IP already.
 	Start(n Node) error
+	// Leave says that a node was asked to end by itself: however it ends, it is not started again.
+	Leave(ip string) error
 	// Stop ends a node in order, and by force when that takes too long. It is not started again.
 	Stop(ip string) error
 	// Kill ends a node as a failure would, without a farewell. It is not started again.

@@ -10,12 +10,20 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dinomo-kv/dinomo/cluster/manager/local"
 )
 
 // commit is set by the linker: -X main.commit=...
 var commit = ""
 
 func main() {
+	if l := local.InheritedLifeline(); l != nil {
+		go func() {
+			l.Wait()
+			os.Exit(orphaned)
+		}()
+	}
 	// The first signal ends things in order; the second one finds nobody listening and ends the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -23,6 +31,9 @@ func main() {
 	stop()
 	os.Exit(exitStatus(err))
 }
+
+// orphaned is the exit status of a process that does not outlive the one that it works for.
+const orphaned = 3
 
 // exit is an exit status that somebody has explained already.
 type exit int

@@ -56,7 +56,9 @@ func manageCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "manage", Short: "Run the management node: start and stop processes", GroupID: "role", Args: cobra.NoArgs,
 		Long: `Starts and stops nodes as processes of this machine when it is asked to (add:n:kind, remove:ip:kind, fail:n:kind to its
-churn port), each with an address of its own in the network of PRIVATE_IP. All of them end with it.`,
+churn port), each with an address of its own in the network of PRIVATE_IP. They end with it when it is interrupted. When it
+is killed they go on, and the next management node at its address takes them over, with their restart counts, from
+nodes-IP.json in the data directory (dinomo.data-dir).`,
 		Example: `  PRIVATE_IP=127.0.10.1 MON_IPS=127.0.10.3 ROUTING_IPS=127.0.10.4 SEED_IP=127.0.10.4 DPM_IPS=127.0.10.2 dinomo manage --kns 2`,
 	}
 	f := configFlags(c)

@@ -29,6 +29,11 @@ type Options struct {
 	RestartPauseMin, RestartPauseMax time.Duration
 	// MaxNodes bounds how many nodes there are at once. Default 64.
 	MaxNodes int
+	// Journal is a file that lists the nodes. With it they outlive a provisioner that does not come to its Close, and the next
+	// one takes them over. Without, they die with this process.
+	Journal string
+	// Lifeline, if not nil, is what the processes hang on: they end when it is cut.
+	Lifeline *Lifeline
 	// Events is told what happens, from goroutines of the provisioner; it must not call it.
 	Events func(manager.Event)
 	Clock  clock.Clock

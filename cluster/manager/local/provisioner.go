@@ -3,17 +3,17 @@ package local
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/dinomo-kv/dinomo/cluster/manager"
+	"github.com/dinomo-kv/dinomo/internal/random"
 )
 
 // Errors of a provisioner.
@@ -26,6 +26,10 @@ var (
 	ErrTooMany = errors.New("too many nodes")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("provisioner is closed")
+	// ErrLocked: another provisioner has the journal.
+	ErrLocked = errors.New("another management node keeps these nodes")
+	// ErrNotRecovered: Recover was not called yet, and there is a journal.
+	ErrNotRecovered = errors.New("nodes of a provisioner before are not taken over yet")
 )
 
 // Provisioner implements manager.Provisioner with processes. Make it with New.
@@ -39,6 +43,9 @@ type Provisioner struct {
 		sync.Mutex
 		keepers map[string]*keeper // by IP; while their nodes are to be kept
 		closed  bool
+		// recovered: nodes of before are known, so that none is started at an IP of theirs.
+		recovered bool
+		locked    *os.File // the lock of the journal
 	}
 }
 
@@ -58,6 +65,7 @@ func New(o Options) (*Provisioner, error) {
 	}
 	p := &Provisioner{o: o, starts: make(chan start), ended: make(chan struct{})}
 	p.mu.keepers = make(map[string]*keeper)
+	p.mu.recovered = o.Journal == ""
 	go p.starter()
 	return p, nil
 }
@@ -87,15 +95,139 @@ func (p *Provisioner) Start(n manager.Node) error {
 	switch {
 	case p.mu.closed:
 		return fmt.Errorf("start %s at %s: %w", n.Kind, n.IP, ErrClosed)
+	case !p.mu.recovered:
+		return fmt.Errorf("start %s at %s: %w", n.Kind, n.IP, ErrNotRecovered)
 	case p.mu.keepers[n.IP] != nil:
 		return fmt.Errorf("start %s at %s: %w", n.Kind, n.IP, ErrTaken)
 	case len(p.mu.keepers) >= p.o.MaxNodes:
 		return fmt.Errorf("start %s at %s: %w: %d; raise dinomo.manage.max-nodes", n.Kind, n.IP, ErrTooMany, p.o.MaxNodes)
 	}
-	k := &keeper{p: p, node: n, args: args, environment: environment, orders: make(chan syscall.Signal, 2), done: make(chan struct{})}
+	k := newKeeper(p, record{Kind: n.Kind, IP: n.IP, Token: strconv.FormatUint(random.FreshSeed(), 36)}, args, environment)
 	p.mu.keepers[n.IP] = k
+	if err := p.write(); err != nil {
+		delete(p.mu.keepers, n.IP)
+		return fmt.Errorf("start %s at %s: %w", n.Kind, n.IP, err)
+	}
 	p.all.Go(k.run)
 	return nil
+}
+
+// Recover implements manager.Provisioner. Of a whole list of which no process is left nothing is taken over: the machine,
+// or everything on it, was started anew.
+func (p *Provisioner) Recover() (int, error) {
+	if p.o.Journal == "" {
+		return 0, nil
+	}
+	if err := p.lock(); err != nil {
+		return 0, err
+	}
+	records, err := readJournal(p.o.Journal)
+	if err != nil {
+		return 0, err
+	}
+	var alive int
+	processes := make([]*process, len(records))
+	for i, r := range records {
+		if processes[i], err = find(r.Token, r.PID); err != nil {
+			return 0, err
+		}
+		if !processes[i].over {
+			alive++
+		}
+	}
+	if alive == 0 {
+		for _, r := range records {
+			p.o.Events(manager.Event{Node: manager.Node{Kind: r.Kind, IP: r.IP}, State: manager.Stopped, PID: r.PID, Gone: r.PID != 0,
+				Restarts: r.Restarts, Detail: "it ended while no management node was there, like all others"})
+		}
+		records, processes = nil, nil
+	}
+	return len(records), p.takeOver(records, processes)
+}
+
+// lock makes the journal this provisioner's, until its process ends or Close.
+func (p *Provisioner) lock() error {
+	f, err := os.OpenFile(p.o.Journal+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock the list of nodes: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return fmt.Errorf("%s: %w; give this one another IP or data directory", p.o.Journal, ErrLocked)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.locked = f
+	return nil
+}
+
+func (p *Provisioner) unlock() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.locked != nil {
+		p.mu.locked.Close()
+	}
+}
+
+// takeOver makes a keeper for each record. What is there is told before it returns, so that whoever asks later knows.
+func (p *Provisioner) takeOver(records []record, processes []*process) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.recovered = true
+	for i, r := range records {
+		args, environment, err := p.o.Command(manager.Node{Kind: r.Kind, IP: r.IP})
+		if err != nil {
+			return err
+		}
+		k := newKeeper(p, r, args, environment)
+		k.total = r.Restarts
+		if r.PID != 0 || !processes[i].over { // else it was between two processes
+			k.taken = processes[i]
+		}
+		p.mu.keepers[r.IP] = k
+	}
+	for _, k := range p.mu.keepers {
+		k.greet()
+		p.all.Go(k.run)
+	}
+	return nil
+}
+
+// Nodes implements manager.Provisioner.
+func (p *Provisioner) Nodes() []manager.Event {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var events []manager.Event
+	for _, ip := range slices.Sorted(maps.Keys(p.mu.keepers)) {
+		if e := p.mu.keepers[ip].last.Load(); e != nil {
+			events = append(events, *e)
+		}
+	}
+	return events
+}
+
+// write writes the journal. REQUIRES: p.mu.
+func (p *Provisioner) write() error {
+	if p.o.Journal == "" {
+		return nil
+	}
+	var records []record
+	for _, ip := range slices.Sorted(maps.Keys(p.mu.keepers)) {
+		records = append(records, p.mu.keepers[ip].record)
+	}
+	return writeJournal(p.o.Journal, records)
+}
+
+// Leave implements manager.Provisioner.
+func (p *Provisioner) Leave(ip string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := p.mu.keepers[ip]
+	if k == nil {
+		return fmt.Errorf("%s: %w", ip, ErrNoNode)
+	}
+	k.record.Leaving = true
+	return p.write()
 }
 
 // Stop implements manager.Provisioner.
@@ -144,185 +276,7 @@ func (p *Provisioner) Close() error {
 	p.all.Wait()
 	if first {
 		close(p.ended)
+		p.unlock()
 	}
 	return nil
-}
-
-// keeper keeps one node running.
-type keeper struct {
-	p           *Provisioner
-	node        manager.Node
-	args        []string
-	environment []string
-	orders      chan syscall.Signal
-	done        chan struct{}
-
-	restarts []time.Time // within the window
-	total    uint32
-	pid      int // of the process that ended last
-}
-
-// run starts the process, again and again as far as it has to.
-func (k *keeper) run() {
-	state, detail := k.keep()
-	p := k.p
-	// Told under the lock, so that nobody can start the IP's next node and hear of that one first.
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.mu.keepers, k.node.IP)
-	k.tell(state, k.pid, k.pid != 0, detail)
-	close(k.done)
-}
-
-func (k *keeper) tell(s manager.State, pid int, gone bool, detail string) {
-	k.p.o.Events(manager.Event{Node: k.node, State: s, PID: pid, Gone: gone, Restarts: k.total, Detail: detail})
-}
-
-// keep returns the node's last state, and why.
-func (k *keeper) keep() (manager.State, string) {
-	for {
-		outcome, ordered := k.once()
-		switch {
-		case ordered:
-			return manager.Stopped, outcome.detail
-		case outcome.err == nil:
-			return manager.Stopped, "it ended by itself, in order"
-		}
-		now := k.p.o.Clock.Now()
-		k.restarts = slices.DeleteFunc(k.restarts, func(at time.Time) bool { return now.Sub(at) > k.p.o.RestartWindow })
-		if len(k.restarts) >= k.p.o.MaxRestarts {
-			return manager.Failed, fmt.Sprintf("%s; started again %d times within %v, see %s",
-				outcome.detail, len(k.restarts), k.p.o.RestartWindow, k.logPath())
-		}
-		pause := min(k.p.o.RestartPauseMin<<len(k.restarts), k.p.o.RestartPauseMax)
-		k.restarts = append(k.restarts, now)
-		k.total++
-		k.tell(manager.Starting, k.pid, k.pid != 0, outcome.detail+"; it is started again")
-		k.pid = 0
-		if k.pause(pause) {
-			return manager.Stopped, "it was to be started again"
-		}
-	}
-}
-
-// pause waits, and says whether the node is not wanted any more.
-func (k *keeper) pause(d time.Duration) (unwanted bool) {
-	timer := k.p.o.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return false
-	case <-k.orders:
-		return true
-	}
-}
-
-// outcome is how a process ended.
-type outcome struct {
-	err    error // nil: exit status 0
-	detail string
-}
-
-// once runs the process once. ordered says that its end was asked for.
-func (k *keeper) once() (o outcome, ordered bool) {
-	log, err := k.openLog()
-	if err != nil {
-		return outcome{err, err.Error()}, false
-	}
-	defer log.Close()
-	cmd := exec.Command(k.p.o.Binary, k.args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = k.environment, log, log
-	// A group of its own: Ctrl-C goes to the one at the terminal only, which then stops the others in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	s := start{cmd, make(chan error, 1)}
-	k.p.starts <- s
-	if err := <-s.done; err != nil {
-		return outcome{err, fmt.Sprintf("it cannot be started: %v", err)}, false
-	}
-	k.pid = cmd.Process.Pid
-	k.tell(manager.Running, k.pid, false, "")
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		return outcome{err, k.describe(err)}, false
-	case signal := <-k.orders:
-		return k.end(cmd, signal, ended), true
-	}
-}
-
-// end carries out an order.
-func (k *keeper) end(cmd *exec.Cmd, signal syscall.Signal, ended <-chan error) outcome {
-	if signal == syscall.SIGTERM {
-		k.tell(manager.Stopping, 0, false, "")
-		_ = cmd.Process.Signal(signal) // it may be over already
-		timer := k.p.o.Clock.NewTimer(k.p.o.StopTimeout)
-		defer timer.Stop()
-		select {
-		case err := <-ended:
-			return outcome{err, k.describe(err)}
-		case <-timer.C:
-		case <-k.orders: // a second order: it is to end now
-		}
-	}
-	_ = cmd.Process.Kill()
-	err := <-ended
-	return outcome{err, k.describe(err)}
-}
-
-// describe says in words how the process ended, with the last line that it printed when it failed.
-func (k *keeper) describe(err error) string {
-	if err == nil {
-		return "exit status 0"
-	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && !exit.Exited() {
-		return err.Error() // a signal: what it printed last has nothing to do with it
-	}
-	if line := lastLine(k.logPath()); line != "" {
-		return fmt.Sprintf("%v: %s", err, line)
-	}
-	return err.Error()
-}
-
-func (k *keeper) logPath() string {
-	return filepath.Join(k.p.o.LogDirectory, k.node.IP+"-"+string(k.node.Kind)+".log")
-}
-
-// openLog opens the node's log file at its end, and puts a large one aside first.
-func (k *keeper) openLog() (*os.File, error) {
-	path := k.logPath()
-	if info, err := os.Stat(path); err == nil && info.Size() > k.p.o.LogBytes {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, fmt.Errorf("put the log aside: %w", err)
-		}
-	}
-	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("open the log: %w", err)
-	}
-	return log, nil
-}
-
-// lastLineBytes is how much of a log's end lastLine looks at.
-const lastLineBytes = 2048
-
-// lastLine returns the last line of a file, or "".
-func lastLine(path string) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return ""
-	}
-	from := max(info.Size()-lastLineBytes, 0)
-	b := make([]byte, info.Size()-from)
-	if _, err := f.ReadAt(b, from); err != nil {
-		return ""
-	}
-	text := strings.TrimSpace(string(b))
-	return text[strings.LastIndexByte(text, '\n')+1:]
 }

@@ -42,7 +42,7 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 			if n.Kind == messages.KindStorage {
 				return nil, nil, errors.New("there is one pool")
 			}
-			return []string{"-c", string(n.Kind)}, []string{"PATH=" + os.Getenv("PATH"), "WHO=" + n.IP}, nil
+			return []string{"-c", string(n.Kind)}, []string{"PATH=" + os.Getenv("PATH"), "WHO=" + n.IP, "HERE=" + r.logs}, nil
 		},
 		Events: func(e manager.Event) { r.events <- e },
 	}
