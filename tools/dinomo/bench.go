@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,24 +55,30 @@ func benchCommand() *cobra.Command {
 
 func ycsbCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "ycsb WORKLOAD", Short: "Run YCSB's core workload A to F from this process", Args: cobra.ExactArgs(1),
-		Example: `  dinomo bench ycsb A --load --keys 100000 --duration 10s`,
+		Use: "ycsb [WORKLOAD]", Short: "Run YCSB's core workload A to F from this process", Args: cobra.MaximumNArgs(1),
+		Example: `  dinomo bench ycsb A --load --keys 100000 --duration 10s
+  dinomo bench ycsb --workload b`,
 	}
 	f := userFlags(c)
 	var y bench.YCSBOptions
 	flags := c.Flags()
+	flags.StringVar(&y.Workload, "workload", "", "`letter` of the workload, instead of an argument")
 	flags.Uint64Var(&y.Keys, "keys", 100_000, "`number` of keys")
 	flags.IntVar(&y.ValueBytes, "value", 1000, "`bytes` of each value")
 	flags.DurationVar(&y.Duration, "duration", 0, "how long (default 10s)")
 	flags.Float64Var(&y.Zipf, "zipf", 0.99, "skew of the keys; negative is uniform")
 	flags.IntVar(&y.Outstanding, "outstanding", 64, "`operations` under way on each thread")
-	flags.BoolVar(&y.Load, "load", false, "write the keys first")
+	flags.BoolVar(&y.Load, "load", false, "write the keys first; without it they have to be there")
 	flags.BoolVar(&y.JSON, "json", false, "print a recording as JSON")
 	flags.StringVar(&y.Label, "label", "", "`text` that goes into the recording")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		l, done, err := f.load(c.OutOrStdout())
 		if err != nil || done {
 			return err
+		}
+		args = slices.DeleteFunc(append(args, y.Workload), func(s string) bool { return s == "" })
+		if len(args) != 1 {
+			return usageError{errors.New("want one workload, A to F: dinomo bench ycsb A, or --workload a")}
 		}
 		o, err := benchOptions(&l.Config, cluster.Env{Logf: quiet})
 		if err != nil {

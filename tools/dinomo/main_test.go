@@ -108,6 +108,8 @@ func TestMistakesAreExplained(t *testing.T) {
 	}{
 		{[]string{"kn", "--set", "thread.memory=2"}, "threads.memory", 1}, // the nearest key
 		{[]string{"kn", "--config", "/no/such/file.yml"}, "/no/such/file.yml", 1},
+		{[]string{"bench", "ycsb"}, "--workload a", 2},
+		{[]string{"bench", "ycsb", "a", "--workload", "b"}, "one workload", 2},
 		{[]string{"kn", "--nonsense"}, "dinomo kn --help", 2},
 		{[]string{"up", "--network", "somewhere"}, "127.0.10.0/24", 2},
 		{[]string{"run", "--network", "somewhere"}, "127.0.10.0/24", 2},
