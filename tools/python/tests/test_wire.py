@@ -1,9 +1,12 @@
-"""The bytes that Anna's own programs were seen to send."""
+"""The bytes that Anna's own programs were seen to send, and those of every message."""
 
+import pathlib
 import unittest
 
 from dinomo.lattices import encode_lww
-from dinomo.pb import request_pb2 as pb
+from dinomo.pb import metadata_pb2, payload_pb2, request_pb2, request_pb2 as pb
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[3] / "messages" / "testdata" / "golden"
 
 
 class WireTest(unittest.TestCase):
@@ -20,3 +23,23 @@ class WireTest(unittest.TestCase):
                          "220d3132372e302e302e313a305f31")
         answer = pb.KeyResponse.FromString(bytes.fromhex("0801120c0a016b1001220508071201761a0d3132372e302e302e313a305f33"))
         self.assertEqual((answer.type, answer.response_id, answer.tuples[0].payload), (pb.GET, "127.0.0.1:0_3", encode_lww(b"v", 7)))
+
+
+class GoldenTest(unittest.TestCase):
+    def test_every_message(self) -> None:
+        """messages/testdata/golden holds the bytes of every message, with every field set: Google's protobuf reads them, knows every
+        field, and writes the same."""
+        modules = {"request": request_pb2, "payload": payload_pb2, "metadata": metadata_pb2}
+        seen = set()
+        for line in GOLDEN.read_text().splitlines():
+            if line in modules:
+                module = modules[line]
+            elif line and line[0].isalpha():
+                name, wire = line.split()
+                message = getattr(module, name).FromString(bytes.fromhex(wire))
+                with self.subTest(name):
+                    self.assertEqual({f.name for f, _ in message.ListFields()}, {f.name for f in message.DESCRIPTOR.fields})
+                    message.DiscardUnknownFields()
+                    self.assertEqual(message.SerializeToString(deterministic=True).hex(), wire)
+                seen.add(name)
+        self.assertEqual(seen, {name for module in modules.values() for name in module.DESCRIPTOR.message_types_by_name})
