@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +66,7 @@ func (c *annaCase) run(t *testing.T, binary string) {
 			t.Error(err)
 		}
 	}()
+	c.commandLines(t, binary, network, directory)
 	cmd := exec.CommandContext(t.Context(), python, append([]string{"-m", "unittest"}, c.tests...)...)
 	cmd.Env = append(append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "DINOMO_CLUSTER="+c.network, fmt.Sprintf("DINOMO_KNS=%d", annaKNs), "DINOMO_KN_THREADS=2",
 		fmt.Sprintf("DINOMO_ROUTES=%d", annaRoutes), fmt.Sprintf("DINOMO_ROUTE_THREADS=%d", annaRouteThreads),
@@ -74,4 +76,69 @@ func (c *annaCase) run(t *testing.T, binary string) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
+}
+
+// acceptance is a session of Anna's command line and what it prints.
+var acceptance = []struct{ line, want string }{
+	{"PUT a 1", "Success!"}, {"GET a", "1"}, {"PUT b 2", "Success!"}, {"GET b", "2"}, {"PUT a 10", "Success!"}, {"GET a", "10"},
+	{"PUT_SET set 1 2 3", "Success!"}, {"GET_SET set", "{ 1 2 3 }"}, {"PUT_SET set 1 2 4", "Success!"}, {"GET_SET set", "{ 1 2 3 4 }"},
+	{"PUT_CAUSAL c hello", "Success!"}, {"GET_CAUSAL c", "{test : 1}\ndep1 : {test1 : 1}\nhello"},
+}
+
+// annaLoad are Anna's benchmark commands, short.
+const annaLoad = "WARM:200:100:2\nCACHE:200\nLOAD:G:200:100:1:0.2:0.99\nLOAD:P:200:100:1:0.2:0\nLOAD:M:200:100:1:0.2:0.99\n"
+
+// commandLines runs what a person would: the prompt, the trigger, its Python twin, YCSB and a replay that is compared.
+func (c *annaCase) commandLines(t *testing.T, binary string, network cluster.Network, directory string) {
+	run := func(stdin, name string, args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), name, args...)
+		cmd.Stdin = strings.NewReader(stdin)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %s: %v\n%s", name, args, err, out)
+		}
+		return string(out)
+	}
+	dinomo := func(stdin string, args ...string) string {
+		t.Helper()
+		args = append(args, "--network", network.String())
+		for _, set := range c.set {
+			args = append(args, "--set", set)
+		}
+		return run(stdin, binary, args...)
+	}
+	var script, want strings.Builder
+	for _, step := range acceptance {
+		fmt.Fprintln(&script, step.line)
+		fmt.Fprintln(&want, step.want)
+	}
+	if got := dinomo(script.String(), "cli"); got != want.String() {
+		t.Errorf("the session of Anna's command line gives\n%s", got)
+	}
+	contains := func(what, out string, wanted ...string) {
+		t.Helper()
+		for _, text := range wanted {
+			if !strings.Contains(out, text) {
+				t.Errorf("%s: no %q in\n%s", what, text, out)
+			}
+		}
+		if strings.Contains(out, "errors") {
+			t.Errorf("%s:\n%s", what, out)
+		}
+	}
+	contains("trigger", dinomo(annaLoad, "trigger"), "WARM:200:100:2\n  200 operations", "CACHE:200\n  400 operations", "LOAD:G:", "LOAD:P:", "LOAD:M:")
+	contains("trigger.py", run(annaLoad, python, "../trigger.py", "--plan", c.name, "--bench", network.Bench(0), "--threads", "2"), "CACHE:200 sent", "LOAD:M:200:100:1:0.2:0.99 sent")
+	dinomo("", "bench", "ycsb", "a", "--load", "--keys", "500", "--duration", "100ms")
+	for _, workload := range []string{"a", "b", "c", "d", "e", "f"} {
+		out := dinomo("", "bench", "ycsb", "--workload", workload, "--keys", "500", "--duration", "200ms")
+		contains("ycsb", out, "YCSB:"+strings.ToUpper(workload)+":500:", "reads")
+	}
+	file, first, second := filepath.Join(directory, "commands"), filepath.Join(directory, "1.json"), filepath.Join(directory, "2.json")
+	if err := os.WriteFile(file, []byte("# Anna's\n"+annaLoad), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dinomo("", "bench", "replay", file, "--label", "before", "--save", first)
+	contains("replay", dinomo("", "bench", "replay", file, "--label", "after", "--save", second, "--against", first), "first: before\nsecond: after\n", "CACHE:200 ")
+	contains("compare", run("", binary, "bench", "compare", first, second), "first: before\nsecond: after\n", "LOAD:M:200:100:1:0.2:0.99 ")
 }
