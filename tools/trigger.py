@@ -14,7 +14,10 @@ import sys
 import time
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
-import zmq
+try:
+    import zmq
+except ImportError:
+    sys.exit("this Python has no pyzmq: apt-get install python3-zmq and run /usr/bin/python3 tools/trigger.py, or pip install pyzmq")
 
 
 class Plan(NamedTuple):
