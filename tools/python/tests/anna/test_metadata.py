@@ -1,9 +1,9 @@
 """Metadata keys as Anna's monitor reads and writes them, and the replication of a key changed by them."""
 
 import time
-from typing import Optional
+from typing import List, Optional
 
-from dinomo.pb import metadata_pb2 as metadata, request_pb2 as pb
+from dinomo.pb import metadata_pb2 as metadata, payload_pb2 as payloads, request_pb2 as pb
 
 from .cluster import (KN_THREADS, KNS, PORTS, ROUTE_THREADS, ROUTES, ClusterTest, await_true, kn, request_addresses, route, tool)
 from .peers import AnnaCppClient
@@ -45,12 +45,22 @@ class MetadataTest(ClusterTest):
         assert value is not None
         return value
 
+    def send(self, kind: "pb.RequestType", address: str, key: str, lattice_type: int = 0, payload: bytes = b"") -> "pb.KeyTuple":
+        """One request to one thread, again while it disowns the key: a new owner may hear of a change a moment after the others."""
+        request = pb.KeyRequest(type=kind, response_address=self.answers_at, request_id="one")
+        request.tuples.add(key=key, lattice_type=lattice_type, payload=payload)
+        found: List[pb.KeyTuple] = []
+
+        def owned() -> bool:
+            self.push(address, request.SerializeToString())
+            found[:] = pb.KeyResponse.FromString(self.answers.recv()).tuples
+            return found[0].error != pb.WRONG_THREAD
+
+        await_true(f"{address} owns {key}", owned)
+        return found[0]
+
     def read_at(self, address: str, key: str) -> "pb.KeyTuple":
-        request = pb.KeyRequest(type=pb.GET, response_address=self.answers_at)
-        request.tuples.add(key=key, lattice_type=pb.LWW)
-        self.push(address, request.SerializeToString())
-        (t,) = pb.KeyResponse.FromString(self.answers.recv()).tuples
-        return t
+        return self.send(pb.GET, address, key)
 
     def replication(self, key: str) -> "tuple[int, int]":
         value = self.read(f"ANNA_METADATA|replication|{key}")
@@ -125,10 +135,8 @@ class MetadataTest(ClusterTest):
         self.assertEqual(self.replication(key), (nodes, threads))
         await_true(f"{nodes} x {threads} owners", lambda: len(self.owners(key)) == nodes * threads)
         for n, address in enumerate(sorted(self.owners(key))):
-            request = pb.KeyRequest(type=pb.PUT, response_address=self.answers_at, request_id="put")
-            request.tuples.add(key=key, lattice_type=pb.LWW, payload=pb.LWWValue(timestamp=time.time_ns() // 1000, value=b"by %d" % n).SerializeToString())
-            self.push(address, request.SerializeToString())
-            self.assertEqual(pb.KeyResponse.FromString(self.answers.recv()).tuples[0].error, pb.NO_ERROR)
+            payload = pb.LWWValue(timestamp=time.time_ns() // 1000, value=b"by %d" % n).SerializeToString()
+            self.assertEqual(self.send(pb.PUT, address, key, pb.LWW, payload).error, pb.NO_ERROR)
             for other in sorted(self.owners(key)):
                 self.assertEqual(pb.LWWValue.FromString(self.read_at(other, key).payload).value, b"by %d" % n)
 
@@ -145,6 +153,28 @@ class MetadataTest(ClusterTest):
         self.assertEqual(self.client.put_lww(name, factor(key, 1, 1).SerializeToString()).error, pb.NO_ERROR)
         await_true("the replication is taken back", lambda: self.replication(key) == (1, 1) and len(self.owners(key)) == 1)
         self.assertEqual(self.client.get_lww(key), b"by %d" % (KNS - 1))
+
+    def test_every_owner_merges_and_deletes(self) -> None:
+        """Of a replicated set each owner adds to what the others have; a delete at one of them removes it at all."""
+        key, name = self.key("s"), f"ANNA_METADATA|replication|{self.key('s')}"
+        self.assertEqual(self.client.put_lww(name, factor(key, KNS, KN_THREADS).SerializeToString()).error, pb.NO_ERROR)
+        await_true("the replication is in force", lambda: self.replication(key) == (KNS, KN_THREADS))
+        await_true("all owners are known", lambda: len(self.owners(key)) == KNS * KN_THREADS)
+        owners = sorted(self.owners(key))
+
+        for n, address in enumerate(owners):
+            self.assertEqual(self.send(pb.PUT, address, key, pb.SET, payloads.SetValue(values=[b"%d" % n]).SerializeToString()).error, pb.NO_ERROR)
+        for address in owners:
+            members = sorted(payloads.SetValue.FromString(self.send(pb.GET, address, key).payload).values)
+            self.assertEqual(members, [b"%d" % n for n in range(len(owners))])
+            self.assertEqual(self.send(pb.PUT, address, key, pb.LWW, pb.LWWValue(value=b"v").SerializeToString()).error, pb.LATTICE)
+        self.assertEqual(self.send(pb.DELETE, owners[0], key).error, pb.NO_ERROR)
+        for address in owners:
+            self.assertEqual(self.send(pb.GET, address, key).error, pb.KEY_DNE)
+            self.assertEqual(self.send(pb.DELETE, address, key).error, pb.NO_ERROR)
+        # Deleting the metadata key takes the replication back.
+        self.assertEqual(self.send(pb.DELETE, owners[0], name).error, pb.NO_ERROR)
+        await_true("the replication is taken back", lambda: self.replication(key) == (1, 1))
 
     def change(self, address: str, keys: "list[str]", nodes: int) -> None:
         """Anna's ReplicationFactorUpdate and its answer."""
