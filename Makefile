@@ -18,7 +18,7 @@ CACHE_MB    ?=
 # Empty: no JSON file.
 REPORT      ?=
 
-.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system mutants mutants-crash bench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
+.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system sim-mutants mutants mutants-crash bench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -63,6 +63,15 @@ fuzz: ## run every fuzz target for FUZZTIME
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+# Seeds and the first of them; 0: fresh ones. `make sim SIM_SEEDS=20000` is the nightly form.
+SIM_SEEDS ?= 200
+SIM_SEED  ?= 0
+sim: build ## simulate whole clusters on virtual time from SIM_SEEDS seeds, and check what clients saw
+	$(BIN) sim --seeds $(SIM_SEEDS) --seed $(SIM_SEED)
+
+sim-mutants: ## plant bugs in the protocol, one at a time: the simulation must find each
+	$(GO) test -tags planted -count=1 -v -run '^TestFindsPlantedBugs$$' ./cluster/sim
 
 SEEDS ?= 800
 crash: ## crash the pool at 25 fences in each of SEEDS random worlds (800: 20,000 crash points)

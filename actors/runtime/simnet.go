@@ -24,6 +24,8 @@ type SimOptions struct {
 	RepeatPerMillion int
 	// QueueFrames bounds what waits from one node for one address (default 10,000).
 	QueueFrames int
+	// Intercept sees every frame as it is handed over, and keeps it away when it returns false. nil: nobody looks.
+	Intercept func(from, to string, frame []byte) (pass bool)
 	// MaxRequests bounds the requests of one node in flight (default 256).
 	MaxRequests int
 }
@@ -174,8 +176,19 @@ func (n *SimNet) RunUntil(limit time.Duration, ok func() bool) bool {
 	return true
 }
 
+// SetFaults changes delays and losses from now on.
+func (n *SimNet) SetFaults(delayMin, delayMax time.Duration, lossPerMillion int) {
+	n.options.DelayMin, n.options.DelayMax, n.options.LossPerMillion = delayMin, max(delayMin, delayMax), lossPerMillion
+}
+
 // Cut stops what goes from one node to another (not what comes back) until Heal. Frames wait.
 func (n *SimNet) Cut(from, to string) { n.cut[[2]string{from, to}] = true }
+
+// Uncut undoes one Cut.
+func (n *SimNet) Uncut(from, to string) {
+	delete(n.cut, [2]string{from, to})
+	n.wake(func(l *simLink) bool { return l.id.from == from && l.toIP == to })
+}
 
 // CutBoth cuts both directions.
 func (n *SimNet) CutBoth(a, b string) { n.Cut(a, b); n.Cut(b, a) }
@@ -285,6 +298,8 @@ func (l *simLink) arrive() {
 		it.run()
 	case it.request != nil && socket.serve != nil:
 		it.request.serve(socket)
+	case it.request == nil && n.options.Intercept != nil && !n.options.Intercept(l.id.from, l.id.to, it.payload):
+		n.metrics.FramesLost++
 	case it.request == nil && socket.deliver != nil:
 		n.metrics.FramesDelivered++
 		socket.deliver(it.payload)

@@ -246,3 +246,6 @@ func (s *SimNode) Resume() {
 	}
 	s.net.After(0, func() {}) // for the tasks whose wait is over
 }
+
+// Paused says whether the node's process stands still.
+func (s *SimNode) Paused() bool { return s.paused }

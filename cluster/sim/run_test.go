@@ -1,0 +1,106 @@
+package sim
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/dinomo-kv/dinomo/internal/random"
+)
+
+// seedOfTests is where the tests' seeds begin: the same for each run of a commit, so that what fails is the change. `make sim` takes
+// fresh ones; TEST_SEED another.
+func seedOfTests(t *testing.T) uint64 {
+	t.Helper()
+	if os.Getenv("TEST_SEED") != "" {
+		return random.Seed(t)
+	}
+	return 1
+}
+
+// TestSeeds: some seeds find nothing wrong.
+func TestSeeds(t *testing.T) {
+	n := 20
+	if testing.Short() {
+		n = 4
+	}
+	err := RunSeeds(context.Background(), Options{Seed: seedOfTests(t)}, n, func(r *Report) bool {
+		if r.Result != Passed {
+			t.Errorf("dinomo sim --seed %d: %s: %v", r.Seed, r.Result, r.Violations)
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReplay: one seed is one history, byte for byte, and another seed another one.
+func TestReplay(t *testing.T) {
+	seed := seedOfTests(t)
+	seen := map[string]uint64{}
+	for i := range uint64(3) {
+		var hashes [2]string
+		for j := range hashes {
+			r, err := Run(Options{Seed: seed + i})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Operations == 0 {
+				t.Errorf("seed %d: clients did nothing", seed+i)
+			}
+			hashes[j] = r.Hash
+		}
+		if hashes[0] != hashes[1] {
+			t.Errorf("seed %d gives two histories: %s and %s", seed+i, hashes[0], hashes[1])
+		}
+		if other, ok := seen[hashes[0]]; ok {
+			t.Errorf("seeds %d and %d give one history", other, seed+i)
+		}
+		seen[hashes[0]] = seed + i
+	}
+}
+
+// TestEveryFault: each kind of fault alone can be made, and does no harm.
+func TestEveryFault(t *testing.T) {
+	seed := seedOfTests(t)
+	for _, name := range Faults() {
+		o := Options{Seed: seed, Faults: []string{name}}
+		if testing.Short() {
+			o.Safety = time.Second
+		}
+		r, err := Run(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Result != Passed {
+			t.Errorf("dinomo sim --seed %d --faults %s: %s: %v", seed, name, r.Result, r.Violations)
+		}
+	}
+}
+
+// TestCalmWorld: where nothing goes wrong, every operation succeeds.
+func TestCalmWorld(t *testing.T) {
+	seed := seedOfTests(t)
+	r, err := Run(Options{Seed: seed, KNs: 2, Faults: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Result != Passed || r.Epoch != 1 {
+		t.Errorf("seed %d: %s at epoch %d: %v", seed, r.Result, r.Epoch, r.Violations)
+	}
+	for outcome, n := range r.Outcomes {
+		if outcome != "get ok" && outcome != "put ok" && outcome != "delete ok" {
+			t.Errorf("seed %d: %d times %s", seed, n, outcome)
+		}
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for _, o := range []Options{{Faults: []string{"kill-everything"}}, {KNs: mostKNs + 1}, {Threads: 5}, {Clients: 1000}, {Safety: -1}} {
+		if _, err := Run(o); err == nil {
+			t.Errorf("%+v is taken", o)
+		}
+	}
+}
