@@ -70,7 +70,7 @@ func (c *control) Step(now time.Time, in runtime.Message, out *runtime.Outbox) {
 func (c *control) tick(now time.Time, out *runtime.Outbox) {
 	var g guard.Outbox
 	c.guard.Tick(now, &g)
-	c.carryOut(now, &g, out)
+	c.carryOut(&g, out)
 	c.announce.tick(c, now, out)
 	c.leave.tick(c, now, out)
 	c.stats.tick(c, now)
@@ -101,7 +101,7 @@ func (c *control) told(now time.Time, body any, out *runtime.Outbox) {
 	case leaveNow:
 		c.leave.begin(c, "", now, out)
 	}
-	c.carryOut(now, &g, out)
+	c.carryOut(&g, out)
 }
 
 // envelope takes a message of the control socket.
@@ -132,13 +132,13 @@ func (c *control) envelope(now time.Time, frame []byte, out *runtime.Outbox) {
 	}
 	var g guard.Outbox
 	c.guard.Receive(now, &e, &g)
-	c.carryOut(now, &g, out)
+	c.carryOut(&g, out)
 }
 
 // carryOut does what the guard wants done, in its order.
-func (c *control) carryOut(now time.Time, g *guard.Outbox, out *runtime.Outbox) {
+func (c *control) carryOut(g *guard.Outbox, out *runtime.Outbox) {
 	if g.Install != nil {
-		c.install(now, g.Install, out)
+		c.install(g.Install)
 	}
 	for _, id := range g.Forget {
 		delete(c.releases, id)
@@ -176,7 +176,7 @@ func (c *control) order(command any) {
 }
 
 // install gives the threads a newer map. A node that the map leaves out has left.
-func (c *control) install(now time.Time, m *hashring.Map, out *runtime.Outbox) {
+func (c *control) install(m *hashring.Map) {
 	clear(c.releases)
 	addresses, err := ownership.NewAddresses(m, c.o.Plan)
 	if err != nil {
@@ -189,7 +189,7 @@ func (c *control) install(now time.Time, m *hashring.Map, out *runtime.Outbox) {
 	was := c.joined
 	c.joined = v.member
 	if was && !v.member {
-		c.leave.left(c, now, m.Epoch(), out)
+		c.leave.left(c, m.Epoch())
 	}
 	c.prepared = false
 }
@@ -208,6 +208,7 @@ func (c *control) acknowledge(out *runtime.Outbox) {
 	}
 	clear(c.acks[len(kept):])
 	c.acks = kept
+	c.leave.acknowledged(c, out)
 }
 
 // maxAcks bounds the acknowledgements that wait; whoever misses one asks again.

@@ -19,6 +19,7 @@ type leaving struct {
 	asked  bool
 	report string // who asked by Anna's self-depart message, and wants to hear when it is done
 	at     time.Time
+	gone   hashring.Epoch // the map that leaves it out: it ends when every thread has it, and whoever asked knows. 0: none
 	over   bool
 }
 
@@ -38,7 +39,7 @@ func (l *leaving) begin(c *control, report string, now time.Time, out *runtime.O
 	l.asked = true
 	c.o.Logf("leaves the cluster")
 	if !c.joined {
-		l.done(c, now, out)
+		l.done(c, out)
 		return
 	}
 	l.tick(c, now, out)
@@ -55,7 +56,7 @@ func (l *leaving) tick(c *control, now time.Time, out *runtime.Outbox) {
 }
 
 // left takes notice of a map without this node. If it cleared its ranges for the change, it may end in peace.
-func (l *leaving) left(c *control, now time.Time, epoch hashring.Epoch, out *runtime.Outbox) {
+func (l *leaving) left(c *control, epoch hashring.Epoch) {
 	if l.over {
 		return
 	}
@@ -64,11 +65,19 @@ func (l *leaving) left(c *control, now time.Time, epoch hashring.Epoch, out *run
 		c.finish(fmt.Errorf("epoch %d: %w", epoch, ErrEvicted))
 		return
 	}
-	l.done(c, now, out)
+	l.gone = epoch
+}
+
+// acknowledged ends a node that a map leaves out, once it has told so to those who want to know: a coordinator would wait for it
+// before it does anything else.
+func (l *leaving) acknowledged(c *control, out *runtime.Outbox) {
+	if l.gone > 0 && !l.over && c.installedBy(l.gone) {
+		l.done(c, out)
+	}
 }
 
 // done reports as Anna's nodes do and ends the node; what is queued leaves first.
-func (l *leaving) done(c *control, _ time.Time, out *runtime.Outbox) {
+func (l *leaving) done(c *control, out *runtime.Outbox) {
 	l.over = true
 	text := messages.DepartDone{Node: messages.Node{Tier: messages.Tier_MEMORY, PublicIP: c.o.PublicIP, PrivateIP: c.o.PrivateIP}}.String()
 	told := map[string]bool{"": true}

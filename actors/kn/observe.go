@@ -14,6 +14,20 @@ type Served struct {
 	Owners []hashring.Owner
 }
 
+// Epoch is that of the newest map that every thread of the node has; as for Serving, nothing may run beside the caller.
+func (n *Node) Epoch() hashring.Epoch {
+	epoch := hashring.Epoch(0)
+	for i, t := range n.threads {
+		switch m := t.view.m; {
+		case m == nil:
+			return 0
+		case i == 0 || m.Epoch() < epoch:
+			epoch = m.Epoch()
+		}
+	}
+	return epoch
+}
+
 // Serving lists the node's threads that would serve a key now (OWN-1). It looks into them, so nothing may run beside the caller:
 // it is for simulations, which check that no two nodes serve a key by maps that do not know of each other.
 func (n *Node) Serving(key []byte) []Served {

@@ -34,7 +34,7 @@ func composeDPM(p *process) error {
 	n, err := dpmnode.Start(dpmnode.Options{
 		IP: p.ip, Plan: w.plan, Clock: p.node.Clock(), System: p.node, Logf: p.logf,
 		Pool: dpm.Options{
-			Shape: shape, Durability: pmem.DAX, Workers: 1, LeaseLength: lease, LeaseMargin: lease / 10,
+			Shape: shape, Durability: pmem.DAX, Workers: w.mergers, LeaseLength: lease, LeaseMargin: lease / 10,
 			Simulation: &dpm.Simulation{
 				Region: w.region, Entropy: entropy{w.rng}, Alive: func(pid uint32, _ uint64) bool { return pid == 0 || w.alive[pid] },
 			},

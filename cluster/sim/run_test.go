@@ -23,7 +23,7 @@ func seedOfTests(t *testing.T) uint64 {
 func TestSeeds(t *testing.T) {
 	n := 20
 	if testing.Short() {
-		n = 4
+		n = 2
 	}
 	err := RunSeeds(context.Background(), Options{Seed: seedOfTests(t)}, n, func(r *Report) bool {
 		if r.Result != Passed {
@@ -40,7 +40,11 @@ func TestSeeds(t *testing.T) {
 func TestReplay(t *testing.T) {
 	seed := seedOfTests(t)
 	seen := map[string]uint64{}
-	for i := range uint64(3) {
+	n := uint64(3)
+	if testing.Short() {
+		n = 2
+	}
+	for i := range n {
 		var hashes [2]string
 		for j := range hashes {
 			r, err := Run(Options{Seed: seed + i})
@@ -68,7 +72,7 @@ func TestEveryFault(t *testing.T) {
 	for _, name := range Faults() {
 		o := Options{Seed: seed, Faults: []string{name}}
 		if testing.Short() {
-			o.Safety = time.Second
+			o.Safety = 500 * time.Millisecond
 		}
 		r, err := Run(o)
 		if err != nil {

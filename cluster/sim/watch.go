@@ -134,6 +134,16 @@ func (c *watcher) lookAt(key []byte) {
 
 func (s *server) say() string { return fmt.Sprintf("%s thread %d", s.name, s.Owner.Thread) }
 
+// owners lists who serves a key now, by name.
+func (c *watcher) owners(key string) []string {
+	var names []string
+	c.lookAt([]byte(key))
+	for i := range c.served {
+		names = append(names, c.served[i].name)
+	}
+	return slices.Compact(names)
+}
+
 // epoch is the map in force as the pool has it; 0 when there is none, or no pool.
 func (w *World) epoch() hashring.Epoch {
 	if w.dpm.dpm == nil {
@@ -144,6 +154,23 @@ func (w *World) epoch() hashring.Epoch {
 		return 0
 	}
 	return hashring.Epoch(version)
+}
+
+// currentMap is the map in force, nil when there is none.
+func (w *World) currentMap() *hashring.Map {
+	if w.dpm.dpm == nil {
+		return nil
+	}
+	record, version, err := w.dpm.dpm.Pool().MetaGet(ownership.RecordName)
+	if err != nil {
+		return nil
+	}
+	m, err := ownership.Decode(record, version, nil)
+	if err != nil {
+		w.watch.violation("the pool's map: %v", err)
+		return nil
+	}
+	return m
 }
 
 // audit checks the pool's accounting. The pool must be at rest.
