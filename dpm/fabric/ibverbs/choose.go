@@ -141,7 +141,7 @@ func choose(ports []port, o Options, near netip.Addr) (path, error) {
 	case len(ports) == 0:
 		return path{}, fmt.Errorf("%w: this machine has none (is the driver loaded? for a card made of software: rdma link add rxe0 type rxe netdev eth0)", ErrNoDevice)
 	}
-	return path{}, fmt.Errorf("%w for %s: %s", ErrNoDevice, o.wanted(), strings.Join(reasons, "; "))
+	return path{}, fmt.Errorf("%w that is %s: %s", ErrNoDevice, o.wanted(), strings.Join(reasons, "; "))
 }
 
 // unfit says why the options rule a port out.
@@ -162,23 +162,26 @@ func (p *port) unfit(o Options) error {
 // allows says whether the card that rdma_cm found behind an IP address is one that the options name.
 func (o *Options) allows(address netip.Addr, device string, port int) error {
 	if o.Device != "" && o.Device != device || o.Port != 0 && o.Port != port {
-		return fmt.Errorf("%w: the way to or from %s is through %s port %d, and the options want %s: rdma_cm goes by the IP, so use an IP of that port, or name no device and port",
-			ErrNoDevice, address, device, port, o.wanted())
+		return fmt.Errorf("%w: the way to or from %s is through %s port %d, and not %s: rdma_cm goes by the IP, so use an IP of the port that is wanted, or name no device and port",
+			ErrNoDevice, address.Unmap(), device, port, o.wanted())
 	}
 	return nil
 }
 
 // wanted says which card the options want.
 func (o *Options) wanted() string {
-	text := "any device"
+	var text []string
 	if o.Device != "" {
-		text = "device " + o.Device
+		text = append(text, "device "+o.Device)
 	}
 	if o.Port != 0 {
-		text += fmt.Sprintf(", port %d", o.Port)
+		text = append(text, fmt.Sprintf("port %d", o.Port))
 	}
 	if o.GID != 0 {
-		text += fmt.Sprintf(", GID index %d", o.GID-1)
+		text = append(text, fmt.Sprintf("GID index %d", o.GID-1))
 	}
-	return text
+	if len(text) == 0 {
+		return "up and has an address"
+	}
+	return strings.Join(text, ", ")
 }

@@ -198,6 +198,18 @@ func OwnAddress(o Options) (string, error) {
 	return "", fmt.Errorf("%s port %d is InfiniBand: name the IP that its network interface has", p.device, p.number)
 }
 
+// executesAtomics says why a card is no good for a pool, nil if it is.
+func (d *device) executesAtomics() error {
+	var a C.struct_ibv_device_attr
+	if rc := C.ibv_query_device(d.context, &a); rc != 0 {
+		return fmt.Errorf("query RDMA device %s: %w", d.name(), syscall.Errno(rc))
+	}
+	if a.atomic_cap == C.IBV_ATOMIC_NONE {
+		return fmt.Errorf("%w: %s executes no CAS and FETCH_ADD (iWARP?); use fabric tcp", ErrNoDevice, d.name())
+	}
+	return nil
+}
+
 // addressHint says which IP addresses the cards have.
 func addressHint() string {
 	ports, err := allPorts()

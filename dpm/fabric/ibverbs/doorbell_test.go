@@ -57,7 +57,7 @@ func repeat(n int, verbs ...fabric.Verb) (all []fabric.Verb) {
 }
 
 // TestDoorbells: what is posted together goes out with one doorbell and one signalled work request, as far as it fits; short WRITEs are
-// inline; and each Post is one round trip, however many doorbells it took.
+// inline; and each Post is one round trip, however many doorbells it took. Guards IB-3 and IB-4.
 func TestDoorbells(t *testing.T) {
 	write := func(bytes int) fabric.Verb { return fabric.Verb{Kind: fabric.Write, Buffer: make([]byte, bytes)} }
 	read := func(bytes int) fabric.Verb { return fabric.Verb{Kind: fabric.Read, Buffer: make([]byte, bytes)} }

@@ -91,6 +91,9 @@ func Listen(memory pmem.Region, service fabric.Service, lo fabric.ListenOptions,
 	}
 	way, err := s.way()
 	if err == nil {
+		err = s.card().executesAtomics()
+	}
+	if err == nil {
 		err = s.listen()
 	}
 	if err != nil {

@@ -49,7 +49,7 @@ func probeChoice(ports []port, o Options) Finding {
 	if err != nil {
 		return Finding{LevelBad, err.Error(), "bring a port's network interface up and give it an IP, or name another device"}
 	}
-	return Finding{LevelGood, fmt.Sprintf("%s port %d is taken for %s", p.device, p.number, o.wanted()), ""}
+	return Finding{LevelGood, fmt.Sprintf("%s port %d is the one that is %s, and is taken where no IP decides", p.device, p.number, o.wanted()), ""}
 }
 
 // probe says what a card can do.

@@ -117,7 +117,7 @@ func bothSetups(t *testing.T, run func(t *testing.T, s Setup)) {
 	}
 }
 
-// TestRefusedEarly: peers of another pool, version or a fenced rank are turned away before there is a queue pair.
+// TestRefusedEarly: peers of another pool, version or a fenced rank are turned away before there is a queue pair. Guards IB-2.
 func TestRefusedEarly(t *testing.T) {
 	bothSetups(t, func(t *testing.T, s Setup) {
 		l, _ := serve(t, s, func(o *fabric.ListenOptions) { o.Pool = fabric.PoolID{7} })
@@ -164,7 +164,7 @@ func (q *QP) raw(wr cWorkRequest) error {
 	return q.endpoint.run(time.Minute)
 }
 
-// TestCardRefuses: the permission is the card's, not the dialler's good will.
+// TestCardRefuses: the permission is the card's, not the dialler's good will. Guards IB-1.
 func TestCardRefuses(t *testing.T) {
 	bothSetups(t, func(t *testing.T, s Setup) {
 		l, region := serve(t, s)
@@ -212,7 +212,7 @@ func (q *QP) deafen() {
 }
 
 // TestFencedCannotWrite: after Fence not even raw work requests with the right key change anything, of a peer that does not care that it was
-// disconnected: its packets go out, and the listener's card answers to none of them.
+// disconnected: its packets go out, and the listener's card answers to none of them. Guards DPM-6 and IB-1.
 func TestFencedCannotWrite(t *testing.T) {
 	bothSetups(t, func(t *testing.T, s Setup) {
 		l, region := serve(t, s)
@@ -318,7 +318,7 @@ func serveOn(t *testing.T, address netip.Addr, device string, o Options) {
 	}
 }
 
-// TestHalfOpen: peers that ask for a queue pair and then say no more leave nothing behind.
+// TestHalfOpen: peers that ask for a queue pair and then say no more leave nothing behind. Guards IB-5.
 func TestHalfOpen(t *testing.T) {
 	l, _ := serve(t, RDMACM)
 	s := l.(*Listener).setup.(*cmSetup)

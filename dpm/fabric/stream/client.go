@@ -55,7 +55,7 @@ func Dial(ctx context.Context, address string, o fabric.DialOptions, backend wir
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, DialError(address, "is it running?", err)
+		return nil, DialError(address, fmt.Sprintf("is it running, with fabric %s?", backend), err)
 	}
 	return Attach(ctx, conn, address, o, backend, extra)
 }

@@ -369,7 +369,7 @@ func TestDialFailures(t *testing.T) {
 	}
 	gone := l.Addr().String()
 	_ = l.Close()
-	if _, err = Dial(context.Background(), gone, fabric.DialOptions{DialTimeout: time.Second}, wire.TCP, nil); err == nil || !strings.Contains(err.Error(), "is it running?") {
+	if _, err = Dial(context.Background(), gone, fabric.DialOptions{DialTimeout: time.Second}, wire.TCP, nil); err == nil || !strings.Contains(err.Error(), "is it running, with fabric tcp?") {
 		t.Errorf("nobody there: %v", err)
 	}
 	if _, err := Listen(nil, nil, fabric.ListenOptions{Address: gone + "9999"}, Config{}); err == nil {

@@ -80,7 +80,7 @@ program() {
   cp "$here/cluster.sh" "$overlay/run.sh"
   (cd "$here/../../../.." && "$here/build.sh" "$cache" "$overlay/dinomo" ./tools/dinomo)
   "$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/dinomo"
-  export MEM=${MEM:-4096} TIMEOUT=${TIMEOUT:-300}
+  export MEM=${MEM:-4096} TIMEOUT=${TIMEOUT:-600}
 }
 
 case $mode in
@@ -89,6 +89,7 @@ one)
   APPEND="second=10.9.1.1/24" "$here/run-vm.sh" "$cache" "$overlay"
   ;;
 pair)
+  export TIMEOUT=${TIMEOUT:-300}
   tests
   "$here/run-pair.sh" "$cache" "$overlay"
   ;;
