@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,6 +72,7 @@ func managerOptions(l *conf.Loaded, env Env, v Invocation, kns int) (manager.Opt
 		args, err := command(n, v, network, c.Bench.Nodes)
 		return args, addresses.Environment(n.IP), err
 	}
+	processes.Free = func(n manager.Node) error { return free(plan, n) }
 	o := manager.Options{
 		IP: ip, Plan: plan, Monitors: c.Server.Monitoring, Addresses: freeAddresses(network, addresses),
 		Mailbox: c.Dinomo.Actors.Mailbox, Transport: transportOptions(c, ip), Logf: env.logf(),
@@ -95,6 +97,28 @@ func freeAddresses(network Network, taken Addresses) map[messages.NodeKind][]str
 		free[kind] = slices.DeleteFunc(free[kind], func(ip string) bool { return slices.Contains(ips, ip) })
 	}
 	return free
+}
+
+// sockets are those by which a node of a kind is known to be there.
+var sockets = map[messages.NodeKind]messages.Socket{
+	messages.KindMemory: messages.KNRequest, messages.KindRouting: messages.RouteSeed, messages.KindBenchmark: messages.BenchCommand,
+}
+
+// free says whether nobody listens where a node would.
+func free(plan messages.Plan, n manager.Node) error {
+	s, ok := sockets[n.Kind]
+	if !ok {
+		return nil
+	}
+	a, err := plan.Address(n.IP, s, 0)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", a.HostPort())
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // localOptions returns what provisioners of processes have in common; Command and Events are the caller's.

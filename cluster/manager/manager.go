@@ -66,7 +66,9 @@ func (m *manager) Step(_ time.Time, in runtime.Message, out *runtime.Outbox) {
 		case Event:
 			m.event(b, out)
 		case Node:
-			m.start(b)
+			if err := m.start(b); err != nil {
+				m.refuse("%v", err)
+			}
 		}
 	case runtime.KindTimer:
 		if o, ok := in.Body.(overdue); ok {
@@ -120,7 +122,11 @@ func (m *manager) add(kind messages.NodeKind, count int) {
 		if e := m.nodes[ip]; e != nil && e.live() {
 			continue
 		}
-		if !m.start(Node{Kind: kind, IP: ip}) {
+		switch err := m.start(Node{Kind: kind, IP: ip}); {
+		case errors.Is(err, ErrTaken):
+			continue // by a node that was started by hand, say
+		case err != nil:
+			m.refuse("%v", err)
 			return
 		}
 		count--
@@ -130,11 +136,10 @@ func (m *manager) add(kind messages.NodeKind, count int) {
 	}
 }
 
-// start starts one node and says whether that was possible.
-func (m *manager) start(n Node) bool {
+// start starts one node.
+func (m *manager) start(n Node) error {
 	if err := m.provisioner.Start(n); err != nil {
-		m.refuse("%v", err)
-		return false
+		return err
 	}
 	m.forget()
 	m.counters.added++
@@ -145,7 +150,7 @@ func (m *manager) start(n Node) bool {
 		m.nodes[n.IP] = e
 	}
 	e.Node, e.state, e.pid, e.detail, e.order = n, Starting, 0, "", m.started
-	return true
+	return nil
 }
 
 // forget drops nodes that are over when there are too many to remember, the oldest first.

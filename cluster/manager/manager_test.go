@@ -36,7 +36,10 @@ type notes struct{ s *story }
 
 func (n notes) Start(node Node) error {
 	n.s.note("start %s %s", node.Kind, node.IP)
-	if node.IP == "127.0.10.109" {
+	switch node.IP {
+	case "127.0.10.108":
+		return fmt.Errorf("start %s at %s: %w", node.Kind, node.IP, ErrTaken)
+	case "127.0.10.109":
 		return fmt.Errorf("start %s at %s: no such machine", node.Kind, node.IP)
 	}
 	return nil
@@ -60,7 +63,7 @@ func newStory(t *testing.T) *story {
 		IP: managerIP, Monitors: []string{monitorIP}, LeaveTimeout: 10 * time.Second, History: 4,
 		Provisioner: func(func(Event)) (Provisioner, error) { return notes{s}, nil },
 		Addresses: map[messages.NodeKind][]string{
-			messages.KindMemory: {"127.0.10.100", "127.0.10.101", "127.0.10.102", "127.0.10.109"}, messages.KindBenchmark: {"127.0.10.20"},
+			messages.KindMemory: {"127.0.10.100", "127.0.10.101", "127.0.10.102", "127.0.10.108", "127.0.10.109"}, messages.KindBenchmark: {"127.0.10.20"},
 		},
 		Logf: func(format string, args ...any) { s.note("log: "+format, args...) },
 	}
@@ -216,7 +219,9 @@ func TestForgetKeepsWhatIsThere(t *testing.T) {
 	s := newStory(t)
 	m := newManager(&s.o, notes{s})
 	for i := range 10 {
-		m.start(Node{messages.KindMemory, fmt.Sprintf("127.0.11.%d", i)})
+		if err := m.start(Node{messages.KindMemory, fmt.Sprintf("127.0.11.%d", i)}); err != nil {
+			t.Fatal(err)
+		}
 		if i != 2 {
 			m.nodes[fmt.Sprintf("127.0.11.%d", i)].state = Stopped
 		}

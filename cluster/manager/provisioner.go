@@ -1,6 +1,13 @@
 package manager
 
-import "github.com/dinomo-kv/dinomo/messages"
+import (
+	"errors"
+
+	"github.com/dinomo-kv/dinomo/messages"
+)
+
+// ErrTaken: an IP has a node already, of the provisioner's or of somebody else's.
+var ErrTaken = errors.New("there is a node at this IP")
 
 // Node is what a Provisioner starts: a kind of node at an IP of its own.
 type Node struct {
@@ -43,7 +50,7 @@ type Provisioner interface {
 	Recover() (int, error)
 	// Nodes returns the last event of each node that is kept.
 	Nodes() []Event
-	// Start starts a node. It is an error if there is one at the IP already.
+	// Start starts a node. Errors: ErrTaken, and whatever makes it impossible.
 	Start(n Node) error
 	// Leave says that a node was asked to end by itself: however it ends, it is not started again.
 	Leave(ip string) error

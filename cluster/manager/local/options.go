@@ -16,6 +16,8 @@ type Options struct {
 	Binary string
 	// Command returns a node's arguments and environment. The environment is all there is: nothing is inherited.
 	Command func(n manager.Node) (args, environment []string, err error)
+	// Free returns why a node cannot be at its IP: somebody else is. Nil: it can be anywhere.
+	Free func(n manager.Node) error
 	// LogDirectory gets one file a node, <ip>-<kind>.log. It must exist.
 	LogDirectory string
 	// LogBytes is the size from which a log file is put aside (as .1) when its node starts. Default 16 MiB.
@@ -60,6 +62,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.MaxNodes == 0 {
 		o.MaxNodes = 64
+	}
+	if o.Free == nil {
+		o.Free = func(manager.Node) error { return nil }
 	}
 	if o.Events == nil {
 		o.Events = func(manager.Event) {}

@@ -18,8 +18,6 @@ import (
 
 // Errors of a provisioner.
 var (
-	// ErrTaken: there is a node at the IP already.
-	ErrTaken = errors.New("there is a node at this IP")
 	// ErrNoNode: there is no node at the IP.
 	ErrNoNode = errors.New("there is no node at this IP")
 	// ErrTooMany: MaxNodes are there.
@@ -98,9 +96,12 @@ func (p *Provisioner) Start(n manager.Node) error {
 	case !p.mu.recovered:
 		return fmt.Errorf("start %s at %s: %w", n.Kind, n.IP, ErrNotRecovered)
 	case p.mu.keepers[n.IP] != nil:
-		return fmt.Errorf("start %s at %s: %w", n.Kind, n.IP, ErrTaken)
+		return fmt.Errorf("start %s at %s: %w", n.Kind, n.IP, manager.ErrTaken)
 	case len(p.mu.keepers) >= p.o.MaxNodes:
 		return fmt.Errorf("start %s at %s: %w: %d; raise dinomo.manage.max-nodes", n.Kind, n.IP, ErrTooMany, p.o.MaxNodes)
+	}
+	if err := p.o.Free(n); err != nil {
+		return fmt.Errorf("start %s at %s: %w: %w", n.Kind, n.IP, manager.ErrTaken, err)
 	}
 	k := newKeeper(p, record{Kind: n.Kind, IP: n.IP, Token: strconv.FormatUint(random.FreshSeed(), 36)}, args, environment)
 	p.mu.keepers[n.IP] = k

@@ -145,7 +145,7 @@ func TestKillIsNoRestart(t *testing.T) {
 	r := newRig(t, nil)
 	r.start("10.0.0.1", "exec sleep 1000")
 	pid := r.await(manager.Running).PID
-	if err := r.p.Start(manager.Node{Kind: "true", IP: "10.0.0.1"}); !errors.Is(err, ErrTaken) {
+	if err := r.p.Start(manager.Node{Kind: "true", IP: "10.0.0.1"}); !errors.Is(err, manager.ErrTaken) {
 		t.Errorf("a second node at one IP: %v", err)
 	}
 	if err := r.p.Kill("10.0.0.1"); err != nil {
@@ -193,6 +193,23 @@ func TestCannotStart(t *testing.T) {
 	if e := r.await(manager.Failed); e.Gone || !strings.Contains(e.Detail, "cannot be started") {
 		t.Errorf("%+v", e)
 	}
+}
+
+func TestAnAddressThatSomebodyElseHasIsRefused(t *testing.T) {
+	taken := errors.New("address in use")
+	r := newRig(t, func(o *Options) {
+		o.Free = func(n manager.Node) error {
+			if n.IP == "10.0.0.1" {
+				return taken
+			}
+			return nil
+		}
+	})
+	if err := r.p.Start(manager.Node{Kind: "x", IP: "10.0.0.1"}); !errors.Is(err, manager.ErrTaken) || !errors.Is(err, taken) {
+		t.Errorf("%v", err)
+	}
+	r.start("10.0.0.2", "exec sleep 1000")
+	r.await(manager.Running)
 }
 
 func TestTooManyNodes(t *testing.T) {
