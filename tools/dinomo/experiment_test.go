@@ -1,10 +1,13 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // configured returns the line of --print-config that begins with a key.
@@ -54,5 +57,33 @@ func TestToolsFindTheLocalCluster(t *testing.T) {
 	}
 	if _, err := execute("cli", "--network", "somewhere"); exitStatus(err) != 2 {
 		t.Errorf("a network that is none: %v", err)
+	}
+}
+
+// TestNodesAreAsManyAsConfigured: a flag goes first, then the file, then the default.
+func TestNodesAreAsManyAsConfigured(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cluster.yml")
+	if err := os.WriteFile(file, []byte("ib_config:\n  num_initial_memory_nodes: 4\nbench_config:\n  num-benchmark-nodes: 3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args         string
+		kns, benches int
+	}{
+		{"", 2, 1}, {"--config " + file, 4, 3}, {"--kns 7 --config " + file, 7, 3},
+	} {
+		command := &cobra.Command{}
+		f := configFlags(command)
+		topology, _ := topologyFlags(command)
+		if err := command.ParseFlags(strings.Fields(c.args)); err != nil {
+			t.Fatal(err)
+		}
+		l, _, err := f.load(io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if asConfigured(command, topology, l); topology.KNs != c.kns || topology.Benches != c.benches {
+			t.Errorf("%q: %d KNs, %d benchmark nodes", c.args, topology.KNs, topology.Benches)
+		}
 	}
 }

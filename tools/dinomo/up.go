@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dinomo-kv/dinomo/cluster"
+	"github.com/dinomo-kv/dinomo/conf"
 )
 
 // topologyFlags adds the flags that say which cluster to start.
@@ -19,6 +20,22 @@ func topologyFlags(c *cobra.Command) (t *cluster.Topology, network *string) {
 	flags.IntVar(&t.Monitors, "monitors", 1, "`number` of M-nodes")
 	flags.IntVar(&t.Benches, "benches", 1, "`number` of benchmark nodes")
 	return t, network
+}
+
+// asConfigured takes from the configuration how many nodes there are, where no flag says it.
+func asConfigured(c *cobra.Command, t *cluster.Topology, l *conf.Loaded) {
+	for _, n := range []struct {
+		flag, key string
+		count     *int
+		value     int
+	}{
+		{"kns", "ib_config.num_initial_memory_nodes", &t.KNs, l.IB.InitialKNs},
+		{"benches", "bench_config.num-benchmark-nodes", &t.Benches, l.Bench.Nodes},
+	} {
+		if origin, ok := l.Origin(n.key); ok && origin.Layer != conf.LayerDefault && !c.Flags().Changed(n.flag) {
+			*n.count = n.value
+		}
+	}
 }
 
 func upCommand() *cobra.Command {
@@ -34,7 +51,8 @@ left but the pool and the logs in the data directory (dinomo.data-dir).`,
 	f := configFlags(c)
 	topology, network := topologyFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if _, done, err := f.load(c.OutOrStdout()); err != nil || done {
+		l, done, err := f.load(c.OutOrStdout())
+		if err != nil || done {
 			return err
 		}
 		n, err := cluster.ParseNetwork(*network)
@@ -42,6 +60,7 @@ left but the pool and the logs in the data directory (dinomo.data-dir).`,
 			return usageError{err}
 		}
 		topology.Network, topology.Invocation = n, f.invocation()
+		asConfigured(c, topology, l)
 		running, err := cluster.Up(c.Context(), cluster.UpOptions{Topology: *topology, Logf: logger(c.ErrOrStderr())})
 		if err != nil {
 			return err
