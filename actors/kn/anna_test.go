@@ -49,6 +49,33 @@ func TestAnnouncesLikeAnna(t *testing.T) {
 	}
 }
 
+// TestBehindAnnasRoutingNode: all that Anna's own routing node wants of a KN is the join string, and KEY_DNE to its question for a
+// key's replication, which are the bytes that it was seen to send but for the address; in Anna's ports.
+func TestBehindAnnasRoutingNode(t *testing.T) {
+	r := newRig(t, "tcp")
+	notify := r.peerOf(messages.PlanAnna, r.ip(4), messages.RouteNotify)
+	answers := r.peerOf(messages.PlanAnna, r.ip(4), messages.RouteReplicationResponse)
+	o := r.nodeOptions(0)
+	o.Plan, o.Routes, o.Threads = messages.PlanAnna, []string{r.ip(4)}, 1
+	n := r.start(o)
+	join := "join:MEMORY:" + o.PrivateIP + ":" + o.PrivateIP + ":0"
+	notify.wait(join, func(frame []byte) bool { return string(frame) == join })
+	r.swap(r.spec(n))
+	c, requests := r.client(), "tcp://"+o.PrivateIP+":6200"
+	c.until("ok", requests, func() *messages.KeyRequest { return remove("k") })
+	at := answers.pull.Address()
+	question := append([]byte("\x08\x01\x12\x21\x0a\x1dANNA_METADATA|replication|foo\x10\x01\x1a"), byte(len(at)))
+	c.raw(requests, append(question, at...))
+	answers.wait("the answer", func(frame []byte) bool {
+		var a messages.KeyResponse
+		if err := a.UnmarshalVT(frame); err != nil {
+			t.Fatal(err)
+		}
+		return a.Type == messages.RequestType_GET && a.ResponseId == "" && len(a.Tuples) == 1 &&
+			a.Tuples[0].Key == "ANNA_METADATA|replication|foo" && a.Tuples[0].Error == messages.AnnaError_KEY_DNE
+	})
+}
+
 func TestStatistics(t *testing.T) {
 	r, n, m, c, boss := monitored(t, func(o *Options) { o.ReportPeriod, o.KeyReportPeriod = 30*time.Millisecond, 30*time.Millisecond })
 	rank, _ := n.Rank()

@@ -19,7 +19,12 @@ type peer struct {
 
 func (r *rig) peer(ip string, socket messages.Socket) *peer {
 	r.t.Helper()
-	a, err := messages.PlanDinomo.Address(ip, socket, 0)
+	return r.peerOf(messages.PlanDinomo, ip, socket)
+}
+
+func (r *rig) peerOf(plan messages.Plan, ip string, socket messages.Socket) *peer {
+	r.t.Helper()
+	a, err := plan.Address(ip, socket, 0)
 	if err != nil {
 		r.t.Fatal(err)
 	}
