@@ -94,6 +94,7 @@ type Push struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	kick   chan struct{} // hands the writer's role to the flusher
+	hurry  chan struct{} // ends the pause before the next attempt to connect
 
 	framesRefused, bytesWritten, writes, writesBlocked atomic.Int64
 	connects, disconnects, dialFailures                atomic.Int64
@@ -118,7 +119,7 @@ type Push struct {
 // shows at the first send, as ErrBadAddress.
 func NewPush(address string, o PushOptions) *Push {
 	o.EnsureDefaults()
-	p := &Push{address: address, options: o, kick: make(chan struct{}, 1), log: newQuietLog(o.Logf, o.Clock)}
+	p := &Push{address: address, options: o, kick: make(chan struct{}, 1), hurry: make(chan struct{}, 1), log: newQuietLog(o.Logf, o.Clock)}
 	p.mu.changed = sync.NewCond(&p.mu.Mutex)
 	p.mu.queue.limit, p.mu.queue.share = o.QueueBytes, o.private.share
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -168,8 +169,9 @@ func (p *Push) AppendBytes(frame []byte) error {
 	p.mu.Lock()
 	err := p.makeRoom(frameBytes(len(frame)))
 	if err == nil {
+		before := p.mu.queue.bytes
 		p.mu.queue.appendBytes(frame, p.mu.conn != nil)
-		p.mu.accepted++
+		p.took(before)
 	}
 	first := p.enlist(err)
 	p.mu.Unlock()
@@ -186,8 +188,9 @@ func (p *Push) Append(m Encoder) error {
 	p.mu.Lock()
 	err := p.makeRoom(frameBytes(size))
 	if err == nil {
+		before := p.mu.queue.bytes
 		if err = p.mu.queue.appendEncoder(m, size, p.mu.conn != nil); err == nil {
-			p.mu.accepted++
+			p.took(before)
 		}
 	}
 	first := p.enlist(err)
@@ -196,6 +199,19 @@ func (p *Push) Append(m Encoder) error {
 		p.options.private.dirty(p)
 	}
 	return err
+}
+
+// took counts a frame that was queued behind so many bytes. The first for a peer that is away is a sign that it may be back: a client that was
+// started again and asks is worth an attempt to connect at once. Further ones are not, or whoever names dead addresses could
+// have them dialled as often as he likes. REQUIRES: p.mu.
+func (p *Push) took(behind int) {
+	p.mu.accepted++
+	if p.mu.conn == nil && behind == 0 {
+		select {
+		case p.hurry <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // enlist reports whether the Peers have to be told that there is something to flush.

@@ -83,7 +83,7 @@ func (p *Push) connectLoop() {
 			}
 			p.dialFailures.Add(1)
 			p.log.printf("connect to %s: %v; trying again in %v", p.address, err, backoff)
-			p.sleep(backoff)
+			p.pause(backoff)
 			backoff = min(2*backoff, p.options.DialBackoffMax)
 			continue
 		}
@@ -99,16 +99,23 @@ func (p *Push) connectLoop() {
 		if p.options.Clock.Now().Sub(began) >= p.options.DialBackoffMax {
 			backoff = p.options.DialBackoffMin
 		}
-		p.sleep(backoff)
+		p.pause(backoff)
 		backoff = min(2*backoff, p.options.DialBackoffMax)
 	}
 }
 
-func (p *Push) sleep(d time.Duration) {
+// pause waits before the next attempt to connect: never less than the least pause, and no longer when a frame asks for haste.
+func (p *Push) pause(d time.Duration) {
+	p.sleep(p.options.DialBackoffMin, nil)
+	p.sleep(d-p.options.DialBackoffMin, p.hurry)
+}
+
+func (p *Push) sleep(d time.Duration, enough <-chan struct{}) {
 	timer := p.options.Clock.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-enough:
 	case <-p.ctx.Done():
 	}
 }

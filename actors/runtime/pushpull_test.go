@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/internal/random"
 )
 
@@ -423,4 +424,41 @@ func TestSteadyPathAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(500, round); n != 0 && !raceEnabled {
 		t.Errorf("%v allocations for 64 frames, want 0", n)
 	}
+}
+
+// TestFirstFrameForAPeerThatWasAwayConnects: a peer that is back when something is sent to it again gets it at once, not
+// after the pause between attempts; frames behind the first do not hasten anything.
+func TestFirstFrameForAPeerThatWasAwayConnects(t *testing.T) {
+	address := deadAddress(t)
+	c := clock.NewManual(time.Unix(1000, 0))
+	push := newPush(t, address, PushOptions{DialBackoffMin: time.Second, DialBackoffMax: 1000 * time.Hour, Clock: c})
+	failures := func(n int64, step time.Duration) func() bool {
+		return func() bool { c.Advance(step); return push.Metrics().DialFailures >= n }
+	}
+	eventually(t, "it has been away for long", failures(25, 1000*time.Hour))
+	before := push.Metrics().DialFailures
+	if err := push.Send([]byte("not there yet")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an attempt for the first frame", failures(before+1, time.Second)) // the next would be in 1,000 hours
+	pull, err := ListenPull(address, PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pull.Close() })
+	again := newPush(t, address, PushOptions{})
+	eventually(t, "others reach it", again.Connected)
+	for range 100 {
+		if err := push.Send([]byte("behind the first")); err != nil {
+			t.Fatal(err)
+		}
+		c.Advance(time.Second)
+	}
+	if m := push.Metrics(); m.Connects != 0 {
+		t.Errorf("frames behind the first had it dialled: %+v", m)
+	}
+	r := &receiver{tb: t, pull: pull}
+	eventually(t, "it is connected in its own time", func() bool { c.Advance(100 * time.Hour); return push.Connected() })
+	r.want("not there yet")
+	r.want("behind the first")
 }
