@@ -224,6 +224,8 @@ func TestConnectionLimit(t *testing.T) {
 	var held []*rawPeer
 	for range 3 {
 		held = append(held, rawPush(t, pull.Address()))
+		held[len(held)-1].message("mine to keep") // who has sent something keeps its place
+		(&receiver{tb: t, pull: pull}).want("mine to keep")
 	}
 	// It may be reset before the dial has even returned.
 	if c, err := net.Dial("tcp", strings.TrimPrefix(pull.Address(), addressScheme)); err == nil {
@@ -239,6 +241,31 @@ func TestConnectionLimit(t *testing.T) {
 	unaffected(t, pull)
 	held[1].message("still served")
 	(&receiver{tb: t, pull: pull}).want("still served")
+}
+
+// TestSilentPeersMakeWay: a peer that takes up connections and never says anything does not keep others out, however many it
+// takes; those that have sent something stay.
+func TestSilentPeersMakeWay(t *testing.T) {
+	pull := newPull(t, PullOptions{MaxConnections: 20, HandshakeTimeout: time.Hour})
+	kept := rawPush(t, pull.Address())
+	kept.message("first")
+	r := &receiver{tb: t, pull: pull}
+	r.want("first")
+	var silent []*rawPeer
+	for i := range 100 {
+		if i%2 == 0 {
+			dialRaw(t, pull.Address())
+			continue
+		}
+		silent = append(silent, rawPush(t, pull.Address()))
+	}
+	eventually(t, "the others went", func() bool { return pull.Metrics().ConnectionsRefused == 81 && pull.Metrics().Connections == 20 })
+	silent[0].closed() // the oldest go first
+	unaffected(t, pull)
+	kept.message("still here")
+	r.want("still here")
+	silent[len(silent)-1].message("and the youngest")
+	r.want("and the youngest")
 }
 
 // TestManyHostilePeersCostBoundedMemory: hundreds of peers, each in its own bad state, cost

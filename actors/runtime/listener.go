@@ -12,12 +12,16 @@ import (
 )
 
 // listener accepts connections and runs one goroutine for each. Pull and Rep are built on it.
+//
+// When there are as many as there may be, the one that has been there the longest without ever having sent a message makes way
+// for a new one: peers that connect by the thousand and say nothing do not keep others out. A peer of ZeroMQ that had nothing to
+// say yet connects again by itself.
 type listener struct {
 	tcp            *net.TCPListener
 	address        string
 	maxConnections int
 	serve          func(*net.TCPConn) // runs in the connection's goroutine; the listener closes the connection after it
-	refused        func()             // a connection was closed because there are too many
+	refused        func()             // a connection was closed, a new one or one that made way, because there are too many
 	log            *quietLog
 	done           chan struct{} // closed when Close begins
 
@@ -25,8 +29,15 @@ type listener struct {
 	mu struct {
 		sync.Mutex
 		closed      bool
-		connections map[*net.TCPConn]struct{}
+		connections map[*net.TCPConn]*standing
+		admitted    uint64
 	}
+}
+
+// standing is what is known of a connection.
+type standing struct {
+	number uint64 // in the order of admission
+	proven bool   // it has sent a message
 }
 
 // acceptBackoff is the pause after an accept that failed, which in practice means that the
@@ -50,7 +61,7 @@ func bind(address string) (*listener, error) {
 	}
 	bound := tcp.Addr().(*net.TCPAddr).AddrPort()
 	l := &listener{tcp: tcp, address: FormatAddress(bound), done: make(chan struct{})}
-	l.mu.connections = make(map[*net.TCPConn]struct{})
+	l.mu.connections = make(map[*net.TCPConn]*standing)
 	return l, nil
 }
 
@@ -94,18 +105,29 @@ func (l *listener) accept() {
 
 func (l *listener) admit(conn *net.TCPConn) {
 	l.mu.Lock()
-	closed, full := l.mu.closed, len(l.mu.connections) >= l.maxConnections
-	if !closed && !full {
-		l.mu.connections[conn] = struct{}{}
+	closed := l.mu.closed
+	var out *net.TCPConn // who has to go
+	if !closed && len(l.mu.connections) >= l.maxConnections {
+		if out = l.unproven(); out == nil {
+			out = conn
+		}
+		delete(l.mu.connections, out)
+	}
+	if !closed && out != conn {
+		l.mu.admitted++
+		l.mu.connections[conn] = &standing{number: l.mu.admitted}
 		l.wg.Add(1)
 	}
 	l.mu.Unlock()
-	if closed || full {
-		if full {
-			l.refused()
-			l.log.printf("%s: %d connections already, refused one from %s", l.address, l.maxConnections, conn.RemoteAddr())
-		}
+	if out != nil {
+		l.refused()
+		l.log.printf("%s: %d connections already, closed one from %s", l.address, l.maxConnections, out.RemoteAddr())
+		closeNow(out)
+	}
+	if closed {
 		closeNow(conn)
+	}
+	if closed || out == conn {
 		return
 	}
 	go func() {
@@ -116,6 +138,25 @@ func (l *listener) admit(conn *net.TCPConn) {
 		delete(l.mu.connections, conn)
 		l.mu.Unlock()
 	}()
+}
+
+// unproven returns the connection that was admitted first of those that have not sent a message, or nil. REQUIRES: l.mu.
+func (l *listener) unproven() (first *net.TCPConn) {
+	for conn, s := range l.mu.connections {
+		if !s.proven && (first == nil || s.number < l.mu.connections[first].number) {
+			first = conn
+		}
+	}
+	return first
+}
+
+// prove notes that a connection has sent a message.
+func (l *listener) prove(conn *net.TCPConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.mu.connections[conn]; s != nil {
+		s.proven = true
+	}
 }
 
 // closeNow closes a connection that nothing was promised to, without leaving it in TIME_WAIT.

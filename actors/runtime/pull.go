@@ -25,7 +25,8 @@ type PullOptions struct {
 	// largest value plus its envelope; not larger than what is worth giving to one peer.
 	MaxFrameBytes int
 	// MaxConnections is how many peers may be connected (default 4096, which the usual limit
-	// on file descriptors may undercut). Further ones are closed at once and counted.
+	// on file descriptors may undercut). For one more, the oldest that has never sent a message is closed and counted; where all
+	// have, the new one.
 	MaxConnections int
 	// HandshakeTimeout closes a peer that has not finished greeting and READY by then
 	// (default 5 s).

@@ -37,6 +37,7 @@ type pullConn struct {
 
 	readErr     error // of the last readOnce
 	deadline    bool  // the socket has a read deadline
+	proven      bool  // a message has come, and the listener knows
 	inMultipart bool  // between the first and the last frame of a message that is being dropped
 	pong        []byte
 

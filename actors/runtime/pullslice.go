@@ -71,6 +71,10 @@ func (c *pullConn) deliver(batch *Batch) bool {
 	batch.conn, batch.Socket = c, c.pull.options.Name
 	c.inFlight.Add(int64(len(batch.chunk.data)))
 	c.pull.counters.batches.Add(1)
+	if !c.proven {
+		c.proven = true
+		c.pull.listener.prove(c.tcp)
+	}
 	c.pull.counters.frames.Add(int64(len(batch.Frames)))
 	select {
 	case c.pull.batches <- batch:

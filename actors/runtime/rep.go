@@ -147,7 +147,7 @@ type request struct {
 
 // receive reads requests until the client leaves (nil) or must be thrown out (the reason).
 func (r *Rep) receive(s *stream, requests chan<- request) error {
-	for {
+	for proven := false; ; {
 		frames, err := s.read()
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, ErrClosed):
@@ -161,6 +161,10 @@ func (r *Rep) receive(s *stream, requests chan<- request) error {
 			r.malformed.Add(1)
 			r.log.printf("%s: dropped a request from %s: %v", r.Address(), s.tcp.RemoteAddr(), err)
 			continue
+		}
+		if !proven {
+			proven = true
+			r.listener.prove(s.tcp)
 		}
 		next := request{envelope, body, s.borrowed}
 		s.borrowed = 0
