@@ -18,7 +18,7 @@ CACHE_MB    ?=
 # Empty: no JSON file.
 REPORT      ?=
 
-.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system sim-mutants mutants mutants-crash bench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
+.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system sim-mutants mutants mutants-crash space bench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -92,6 +92,10 @@ mutants: ## plant bugs in the protocol, one at a time: the checker of histories 
 	@tools/install-deps.sh nftables
 	$(GO) build -tags planted -ldflags '$(LDFLAGS)' -o $(BIN)-planted ./tools/dinomo
 	cluster/nemesis/mutants.sh $(BIN)-planted
+
+POOLFULS ?= 20
+space: ## the pool's use of space over POOLFULS times its size of updates, as a curve
+	SPACE_POOLFULS=$(POOLFULS) $(GO) test -count=1 -timeout 30m -v -run '^TestUpdatesSettle' ./dpm
 
 mutants-crash: ## take every flush and fence of the pool away, one at a time: the crash tests must notice
 	CRASH_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v -run '^TestCrashTestsBite$$' ./dpm

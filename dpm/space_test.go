@@ -3,6 +3,10 @@ package dpm
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,33 +139,88 @@ func TestEverythingDeletedGivesEverythingBack(t *testing.T) {
 	}
 }
 
-// spaceCurve overwrites random keys for so many times the pool's size and returns the largest share of segments in use
-// over live ones, measured once the pool had been filled once, and the write amplification.
-func spaceCurve(t testing.TB, segments uint32, keys, valueBytes int, poolFuls float64, report func(poolFul, factor float64)) (worst, amplification float64) {
-	p, d := newVolatile(t, smallShape(segments))
-	th := mustThread(t, mustSession(t, d, "kn"), 0, remote.AppenderOptions{})
+// spaceLoad is a load of updates under which the pool's use of space is watched.
+type spaceLoad struct {
+	name     string
+	segments uint32
+	threads  int
+	// next returns a write; at counts the pool-fuls written.
+	next func(rng *rand.Rand, at float64) (key string, valueBytes int, deleted bool)
+}
+
+func uniform(keys, valueBytes int) func(*rand.Rand, float64) (string, int, bool) {
+	return func(rng *rand.Rand, _ float64) (string, int, bool) {
+		return fmt.Sprint("k", rng.IntN(keys)), valueBytes, false
+	}
+}
+
+// mixed is what uniform updates do not show: a tenth of the keys gets nine tenths of the writes, so that cold entries lie
+// among dead ones; values of all sizes; deletes; a working set that grows and shrinks, and leaves what it had to go cold.
+func mixed(rng *rand.Rand, at float64) (key string, valueBytes int, deleted bool) {
+	keys := 3500 + int(2000*at)%3500
+	k := rng.IntN(keys)
+	if rng.IntN(10) > 0 {
+		k = rng.IntN(keys/10) * 10
+	}
+	valueBytes = rng.IntN(300)
+	if rng.IntN(4) == 0 {
+		valueBytes = rng.IntN(6000)
+	}
+	return fmt.Sprint("k", k), valueBytes, rng.IntN(12) == 0
+}
+
+var spaceLoads = []spaceLoad{
+	{"1000 keys of 3000 bytes", 100, 1, uniform(1000, 3000)},
+	{"40000 keys of 30 bytes", 100, 1, uniform(40000, 30)},
+	{"60 keys of 30000 bytes", 100, 1, uniform(60, 30000)},
+	{"mixed", 120, 2, mixed},
+}
+
+// fixedSegments is what does not grow with the data: what the threads have open and unmerged, and what is copied into.
+const fixedSegments = 8
+
+// spaceCurve writes so many times the pool's size and returns the largest share of the segments in use, beyond
+// fixedSegments, over those that the live entries would fill, measured once the pool had been filled once, and the write amplification.
+func spaceCurve(t *testing.T, l *spaceLoad, poolFuls float64, report func(poolFul, live float64, st Stats)) (worst, amplification float64) {
+	p, d := newVolatile(t, smallShape(l.segments))
+	s := mustSession(t, d, "kn")
+	var threads []*remote.Thread
+	for i := range l.threads {
+		threads = append(threads, mustThread(t, s, uint16(i), remote.AppenderOptions{}))
+	}
 	rng := random.New(random.Seed(t))
-	capacity := float64(segments * (64 << 10))
+	capacity := float64(l.segments) * (64 << 10)
 	written, next := 0.0, 0.0
+	sizes, live := map[string]uint64{}, uint64(0) // the pool's own figure counts in whole units of 64 bytes
 	for written < poolFuls*capacity {
 		for range 16 {
-			key := fmt.Sprint("k", rng.IntN(keys))
-			if err := putOr(t, p, th, key, value(1, valueBytes)); err != nil {
+			key, length, deleted := l.next(rng, written/capacity)
+			th := threads[index.KeyHash([]byte(key))%uint64(l.threads)] // one writes a key
+			if deleted {
+				length = 0
+				if _, err := th.Delete([]byte(key), 0); err != nil {
+					t.Fatal(err)
+				}
+				commit(t, th)
+			} else if err := putOr(t, p, th, key, value(1, length)); err != nil {
 				t.Fatalf("after %.1f pool-fuls: %v\n%s", written/capacity, err, p.Stats())
 			}
-			written += float64(format.EntryBytes(len(key), valueBytes))
+			size := format.EntryBytes(len(key), length)
+			written += float64(size)
+			if live -= sizes[key]; deleted {
+				size = 0
+			}
+			sizes[key], live = size, live+size
 		}
 		work(t, p)
 		if written < next*capacity {
 			continue
 		}
 		st := p.Stats()
-		used := float64(st.Segments-st.FreeSegments-st.IndexSegments-st.OverflowSegments) * float64(st.SegmentBytes)
-		report(next, used/float64(st.LiveBytes))
+		fills := float64(live) / float64(st.SegmentBytes)
+		report(next, fills, st)
 		if next >= 1 {
-			// A fixed number of segments is not the data's: what the thread has open and unmerged, and one for copying.
-			const fixed = 8
-			worst = max(worst, (used-fixed*float64(st.SegmentBytes))/float64(st.LiveBytes))
+			worst = max(worst, (float64(dataSegments(st))-fixedSegments)/fills)
 		}
 		next += 0.25
 	}
@@ -171,31 +230,43 @@ func spaceCurve(t testing.TB, segments uint32, keys, valueBytes int, poolFuls fl
 	return worst, 1 + float64(p.Stats().MovedBytes)/written
 }
 
-func TestSteadyUpdatesSettleAtHalfMoreThanTheLiveData(t *testing.T) {
-	poolFuls := 4.0
-	if testing.Short() {
+// dataSegments counts the segments in use for entries.
+func dataSegments(st Stats) uint64 {
+	return st.Segments - st.FreeSegments - st.IndexSegments - st.OverflowSegments
+}
+
+// The pool settles at no more than half more than its live data and a fixed number of segments, however long it runs.
+// SPACE_POOLFULS=n writes n times the pool's size and draws a curve: make space.
+func TestUpdatesSettleAtHalfMoreThanTheLiveData(t *testing.T) {
+	poolFuls, drawn := 4.0, false
+	if s := os.Getenv("SPACE_POOLFULS"); s != "" {
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			t.Fatalf("SPACE_POOLFULS=%q: want a number", s)
+		}
+		poolFuls, drawn = n, true
+	} else if testing.Short() {
 		poolFuls = 1.5
 	}
-	for _, c := range []struct{ keys, valueBytes int }{{1000, 3000}, {40000, 30}, {60, 30000}} {
-		worst, amplification := spaceCurve(t, 100, c.keys, c.valueBytes, poolFuls, func(float64, float64) {})
-		t.Logf("%d keys of %d bytes: at most %.2f x live, write amplification %.2f", c.keys, c.valueBytes, worst, amplification)
-		if worst > 1.5 {
-			t.Errorf("%d keys of %d bytes: %.2f times the live data plus 8 segments, want at most 1.5", c.keys, c.valueBytes, worst)
-		}
+	for _, l := range spaceLoads {
+		t.Run(l.name, func(t *testing.T) {
+			worst, amplification := spaceCurve(t, &l, poolFuls, func(at, live float64, st Stats) {
+				if used := float64(dataSegments(st)); drawn && at == float64(int(at)) {
+					t.Logf("%3.0f pool-fuls: live %5.1f of %d segments, in use %3.0f = %4.2f x + %d  %s",
+						at, live, st.Segments, used, max(used-fixedSegments, 0)/live, fixedSegments, bar(live, used))
+				}
+			})
+			t.Logf("%.0f pool-fuls: at most %.2f x live data plus %d segments, write amplification %.2f", poolFuls, worst, fixedSegments, amplification)
+			if worst > 1.5 {
+				t.Errorf("%.2f times the live data plus %d segments, want at most 1.5", worst, fixedSegments)
+			}
+		})
 	}
 }
 
-// BenchmarkSpaceCurve shows the pool's use over 20 pool-fuls of random updates.
-func BenchmarkSpaceCurve(b *testing.B) {
-	for range b.N {
-		worst, amplification := spaceCurve(b, 256, 4000, 2000, 20, func(at, factor float64) {
-			if at == float64(int(at)) {
-				b.Logf("after %4.1f pool-fuls: %.2f x live", at, factor)
-			}
-		})
-		b.ReportMetric(worst, "x-live")
-		b.ReportMetric(amplification, "write-amplification")
-	}
+// bar draws live and other segments, one character for two.
+func bar(live, used float64) string {
+	return strings.Repeat("#", int(live/2)) + strings.Repeat("-", max(0, int(used/2)-int(live/2)))
 }
 
 func TestStalePointersNeverReadAnotherEntry(t *testing.T) {

@@ -33,7 +33,7 @@ type Command struct {
 // report is what all subjects have in common.
 type report interface{ WriteText(w io.Writer) }
 
-// Run carries c out and writes the report to w. status is what a process exits with: StatusSound unless verify found
+// Run carries c out and writes the report to w. status is what a process exits with: StatusSound unless verify or entry found
 // something or err is set.
 func Run(ctx context.Context, c Command, w io.Writer) (status Status, err error) {
 	if c.Clock == nil {
@@ -43,7 +43,7 @@ func Run(ctx context.Context, c Command, w io.Writer) (status Status, err error)
 	if err != nil {
 		return StatusFailed, fmt.Errorf("inspect %s: %w", c.Subject, err)
 	}
-	if v, ok := r.(*VerifyReport); ok {
+	if v, ok := r.(interface{ Status() Status }); ok {
 		status = v.Status()
 	}
 	if !c.JSON {

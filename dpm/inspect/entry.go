@@ -23,6 +23,14 @@ type EntryReport struct {
 	Tail  []Entry `json:"unmerged,omitempty"` // entries of the key that are not merged, as the logs have them
 }
 
+// Status is StatusDamaged when something on the way to the entry, or the entry's value, is damaged.
+func (r *EntryReport) Status() Status {
+	if r.Index.Error != "" || r.Entry != nil && r.Entry.ValueError != "" {
+		return StatusDamaged
+	}
+	return StatusSound
+}
+
 // Lookup is how a reader finds the key.
 type Lookup struct {
 	Found    bool     `json:"found"`

@@ -17,8 +17,10 @@ func (r *EntryReport) WriteText(w io.Writer) {
 				row("\tthrough %s", r.Index.Indirect)
 			}
 			row("\tleads to %s", r.Index.Pointer)
-		} else {
+		} else if r.Index.Error == "" {
 			row("index\thas no such key (buckets %#x)", r.Index.Buckets)
+		} else {
+			row("index\thas no sound entry of the key (buckets %#x)", r.Index.Buckets)
 		}
 		if r.Index.Error != "" {
 			row("DAMAGE\t%s", r.Index.Error)

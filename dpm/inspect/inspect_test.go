@@ -134,3 +134,23 @@ func TestVerifyRefuses(t *testing.T) {
 		t.Errorf("another magic: %v", err)
 	}
 }
+
+// A damaged entry is not said to be missing, and the exit status tells.
+func TestDamagedEntryIsNoMissingKey(t *testing.T) {
+	r, _, _ := filled(t)
+	p, err := look.Open(look.Options{Path: r.Path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	e, err := EntryOfKey(p, []byte("a7"))
+	if err != nil || e.Status() != StatusSound {
+		t.Fatal(e, err)
+	}
+	openPatch(t, r.Path).flip((e.Entry.Offset+format.EntryHeaderBytes)&^7, 9) // in the key
+	var text bytes.Buffer
+	status, err := Run(t.Context(), Command{Path: r.Path, Subject: "entry", Entry: "a7"}, &text)
+	if err != nil || status != StatusDamaged || !strings.Contains(text.String(), "DAMAGE") || strings.Contains(text.String(), "no such key") {
+		t.Errorf("status %d, %v:\n%s", status, err, text.String())
+	}
+}
