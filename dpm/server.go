@@ -221,9 +221,9 @@ func (p *Pool) serveAlloc(s *stream, r *call.Request, answer *call.Reply) error 
 		p.wakeMergers()
 		return fmt.Errorf("%w: thread %d has %d unmerged segments", ErrBusy, s.key.thread, s.unmerged(p))
 	}
-	keep := p.reserve
+	keep := p.putReserve()
 	if r.DeletesOnly {
-		r.Count, keep = 1, 2
+		r.Count, keep = 1, compactionKeeps
 	}
 	ids, err := p.handOut(format.SegmentHeader{
 		SegmentIdentity: format.SegmentIdentity{State: format.SegmentOpen, Kind: format.SegmentLog, Rank: s.key.rank, Thread: s.key.thread},
@@ -249,6 +249,18 @@ func (p *Pool) serveAlloc(s *stream, r *call.Request, answer *call.Reply) error 
 	p.tellProgress(s, answer)
 	p.wakeMergers()
 	return nil
+}
+
+// putReserve returns how many segments puts leave alone: those of the reserve, and at least what compaction needs and one for the
+// deletes of each thread that is attached, within a quarter of the pool.
+func (p *Pool) putReserve() int {
+	deleting := compactionKeeps
+	for _, s := range p.streams() {
+		if p.standingOf(s.key) == ownerLives {
+			deleting++
+		}
+	}
+	return max(p.reserve, min(deleting, len(p.segments)/4))
 }
 
 // noSegments says whether the pool is full or only behind with its housekeeping.

@@ -312,3 +312,54 @@ func TestStalePointersNeverReadAnotherEntry(t *testing.T) {
 		t.Errorf("only %d of %d pointers were stale: segments are not reused", stale, len(olds))
 	}
 }
+
+// However many threads there are and however much they delete, of what is there or not, a full pool takes it: each has a
+// segment in the reserve, and gets it back when it is full of deletes.
+func TestEveryThreadDeletesInAFullPool(t *testing.T) {
+	const threads = 5
+	p, d := newVolatile(t, smallShape(32))
+	s := mustSession(t, d, "kn")
+	var all []*remote.Thread
+	for i := range threads {
+		all = append(all, mustThread(t, s, uint16(i), remote.AppenderOptions{}))
+	}
+	n := fill(t, p, all[0], 3000)
+	for _, th := range all[1:] {
+		if err := putOr(t, p, th, "more", value(1, 40000)); !errors.Is(err, remote.ErrNoSpace) {
+			t.Fatalf("a put in a full pool: %v", err)
+		}
+	}
+	settle(t, p)
+	live := p.Stats().LiveBytes
+	for i := range 3 * (64 << 10) / 40 { // three segments of deletes for each
+		for k, th := range all {
+			_, err := th.Delete(fmt.Append(nil, "no", i, ".", k), 0)
+			for tries := 0; tries < 100 && (errors.Is(err, remote.ErrBatchFull) || errors.Is(err, remote.ErrBusy)); tries++ {
+				commit(t, th)
+				work(t, p)
+				_, err = th.Delete(fmt.Append(nil, "no", i, ".", k), 0)
+			}
+			if err != nil {
+				t.Fatalf("delete %d of thread %d in a full pool: %v\n%s", i, k, err, p.Stats())
+			}
+			if i%7 == k {
+				commit(t, th)
+			}
+		}
+	}
+	for _, th := range all {
+		commit(t, th)
+	}
+	settle(t, p)
+	if st := p.Stats(); st.LiveBytes != live {
+		t.Errorf("%d bytes were live, %d are", live, st.LiveBytes)
+	}
+	for i := range n {
+		if got := read(t, all[i%threads], fmt.Sprint("k", i)); got != value(i, 3000) {
+			t.Fatalf("k%d = %.20q", i, got)
+		}
+	}
+	if problems := p.Audit(); len(problems) > 0 {
+		t.Error(problems)
+	}
+}

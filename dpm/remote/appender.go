@@ -204,12 +204,27 @@ func (a *Appender) alloc(forPuts bool) error {
 	a.counters.Waits++
 	err := a.request(uint32(a.o.Prealloc), false)
 	if !forPuts && (errors.Is(err, ErrNoSpace) || errors.Is(err, ErrBusy)) {
-		err = a.request(1, true)
+		err = a.allocForDeletes()
 	}
 	if err == nil && len(a.ready) == 0 {
 		return fmt.Errorf("ALLOC: %w: no segment in it", call.ErrMalformed)
 	}
 	return err
+}
+
+// allocForDeletes asks for a segment of a full pool's reserve, which has one for each thread. A thread that has filled its own
+// gives that back first: nothing in it is live, so that it comes back once it is merged.
+func (a *Appender) allocForDeletes() error {
+	if a.open && a.current.deletesOnly {
+		if !a.batch.empty() {
+			return fmt.Errorf("%w: the pool is full, and takes what was deleted before it has room for more", ErrBatchFull)
+		}
+		if err := a.giveBack(); err != nil {
+			return err
+		}
+		a.beginBatch()
+	}
+	return a.request(1, true)
 }
 
 func (a *Appender) request(count uint32, deletesOnly bool) error {
@@ -370,13 +385,21 @@ func (a *Appender) Seal() error {
 	case a.collected && !a.batch.empty():
 		return fmt.Errorf("SEAL: %w", ErrBatchFull)
 	}
-	r := call.Request{Op: call.Seal}
-	reply, err := a.caller.do(&r)
+	if err := a.giveBack(); err != nil {
+		return err
+	}
+	a.collected = false
+	return nil
+}
+
+// giveBack has the thread's segments merged and sealed. REQUIRES: nothing is written to them that was not committed.
+func (a *Appender) giveBack() error {
+	reply, err := a.caller.do(&call.Request{Op: call.Seal})
 	if err != nil {
 		return err
 	}
 	a.learn(reply)
-	a.open, a.ready, a.collected = false, a.ready[:0], false
+	a.current, a.open, a.used, a.ready = handle{}, false, 0, a.ready[:0]
 	return nil
 }
 
