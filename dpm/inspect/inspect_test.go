@@ -110,6 +110,9 @@ func TestVerifyCounts(t *testing.T) {
 	if k.Keys != uint64(len(want)) || k.IndirectWords != 1 || k.Segments != 40 || k.MetadataRecords != 4 || k.Ranks != 8 || k.LatticeEntries != 20 {
 		t.Errorf("%+v, want %d keys", k, len(want))
 	}
+	if k.Compressed < 180 || k.RawBytes < 2000*k.Compressed || k.StoredBytes*5 > k.RawBytes {
+		t.Errorf("%d compressed values, %d bytes in %d", k.Compressed, k.RawBytes, k.StoredBytes)
+	}
 	if k.LogEntries < 540 || v.OpenBy != "" {
 		t.Errorf("%d entries, open by %q", k.LogEntries, v.OpenBy)
 	}

@@ -65,6 +65,9 @@ type Checked struct {
 	LiveBytes       uint64 `json:"live_bytes"`
 	IndirectWords   int    `json:"indirect_words"`
 	LatticeEntries  uint64 `json:"lattice_entries"` // of other types than last-writer-wins
+	Compressed      uint64 `json:"compressed_entries"`
+	RawBytes        uint64 `json:"compressed_raw_bytes"`    // of their values, before
+	StoredBytes     uint64 `json:"compressed_stored_bytes"` // and after
 }
 
 // VerifyPhase is one part of the work and how long it took.

@@ -135,6 +135,10 @@ func (r *VerifyReport) WriteText(w io.Writer) {
 	fmt.Fprintf(w, "index: %d buckets, %d keys (%d replicated), %s live\n", k.Buckets, k.Keys, k.IndirectWords, bytesOf(k.LiveBytes))
 	fmt.Fprintf(w, "logs: %d segments, %d entries (%d not merged, %d of other lattice types than last-writer-wins), %s\n",
 		k.Logs, k.LogEntries, k.UnmergedEntries, k.LatticeEntries, bytesOf(k.LogBytes))
+	if k.Compressed > 0 {
+		fmt.Fprintf(w, "compressed: %d values, %s in %s (ratio %.2f)\n",
+			k.Compressed, bytesOf(k.RawBytes), bytesOf(k.StoredBytes), float64(k.RawBytes)/float64(max(k.StoredBytes, 1)))
+	}
 	var phases []string
 	for _, phase := range r.Phases {
 		phases = append(phases, fmt.Sprintf("%s %v", phase.Name, phase.Duration.Round(time.Microsecond)))

@@ -138,6 +138,11 @@ func (v *verifier) checkEntry(s *look.Segment, e *look.Placed) {
 	if e.Lattice != latticeLWW && e.Op == format.OpPut {
 		k.LatticeEntries++
 	}
+	if e.Flags.Codec() != format.CodecNone {
+		k.Compressed++
+		k.RawBytes += uint64(e.RawLength)
+		k.StoredBytes += uint64(len(e.Value))
+	}
 	if s.Kind != format.SegmentLog {
 		return
 	}
