@@ -3,6 +3,7 @@ package dpm
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -192,7 +193,7 @@ func TestKill9(t *testing.T) {
 	if testing.Short() {
 		rounds = 2
 	}
-	for _, durability := range []string{"process", "fsync"} {
+	for _, durability := range []string{"volatile", "process", "fsync"} {
 		for _, b := range backends {
 			t.Run(durability+"/"+b.name, func(t *testing.T) {
 				address := freeAddress(t)
@@ -208,7 +209,10 @@ func TestKill9(t *testing.T) {
 					}
 					kn.await(t, "acked", acked+30+rng.IntN(100))
 					whom := rng.IntN(3)
-					if whom != 1 || round == rounds-1 {
+					if durability == "volatile" { // the pool is the DPM's process
+						whom = 1
+					}
+					if whom != 1 || round == rounds-1 && durability != "volatile" {
 						server.kill()
 					}
 					if whom != 0 || round == rounds-1 {
@@ -225,6 +229,10 @@ func TestKill9(t *testing.T) {
 						server = act(t, "dpm", env...)
 					}
 				}
+				if durability == "volatile" {
+					checkServed(t, b, address, tried, unknown)
+					return
+				}
 				checkKilled(t, pool, durability, tried, unknown)
 			})
 		}
@@ -235,6 +243,30 @@ func TestKill9(t *testing.T) {
 func checkKilled(t *testing.T, path, durability string, tried int, unknown map[int]bool) {
 	d, _ := pmem.ParseDurability(durability)
 	p := mustOpen(t, Options{Path: path, Durability: d, MustExist: true, Workers: -1})
+	expectKilled(t, tried, unknown, func(key string) (string, bool, error) {
+		e, found, err := p.Get(index.KeyHash([]byte(key)), []byte(key))
+		return string(e.Value), found, err
+	})
+	t.Logf("%d batches acknowledged, %d unknown\n%v", tried+1-len(unknown), len(unknown), p.Recovery())
+	if problems := p.Audit(); len(problems) > 0 {
+		t.Error(problems)
+	}
+}
+
+// checkServed expects the same of a pool that is served, as a KN reads it.
+func checkServed(t *testing.T, b backend, address string, tried int, unknown map[int]bool) {
+	th := mustThread(t, b.attach(t, address, "10.0.0.1"), 0, remote.AppenderOptions{}) // merges what the dead left
+	expectKilled(t, tried, unknown, func(key string) (string, bool, error) {
+		g, err := th.Get(index.KeyHash([]byte(key)), []byte(key), 0)
+		if errors.Is(err, remote.ErrNotFound) {
+			return "", false, nil
+		}
+		return string(g.Value), err == nil, err
+	})
+	t.Logf("%d batches acknowledged, %d unknown", tried+1-len(unknown), len(unknown))
+}
+
+func expectKilled(t *testing.T, tried int, unknown map[int]bool, get func(key string) (value string, found bool, err error)) {
 	want := map[string]map[int]bool{}
 	for n := 0; n <= tried; n++ {
 		for k := range killKeys {
@@ -249,23 +281,19 @@ func checkKilled(t *testing.T, path, durability string, tried int, unknown map[i
 		}
 	}
 	for key, may := range want {
-		e, found, err := p.Get(index.KeyHash([]byte(key)), []byte(key))
+		got, found, err := get(key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		n := -1
 		if found {
-			n, _ = strconv.Atoi(strings.TrimLeft(string(e.Value[:8]), "0"))
-			if string(e.Value) != value(n, 700) {
+			n, _ = strconv.Atoi(strings.TrimLeft(got[:8], "0"))
+			if got != value(n, 700) {
 				t.Fatalf("%s holds half a value", key)
 			}
 		}
 		if !may[n] {
 			t.Errorf("%s is of batch %d, want one of %v (tried %d, unknown %v)", key, n, may, tried, unknown)
 		}
-	}
-	t.Logf("%d batches acknowledged, %d unknown\n%v", tried+1-len(unknown), len(unknown), p.Recovery())
-	if problems := p.Audit(); len(problems) > 0 {
-		t.Error(problems)
 	}
 }
