@@ -47,8 +47,8 @@ func (p *Pool) Audit() (problems []string) {
 		say("scan: %v", err)
 	}
 	for i, used := range words {
-		if p.words.used[i] != used {
-			say("indirect word %d: in use %v, counted as %v", i, used, p.words.used[i])
+		if _, quarantined := p.words.quarantined[uint32(i)]; p.words.used[i] != (used || quarantined) || used && quarantined {
+			say("indirect word %d: in use %v, quarantined %v, counted as %v", i, used, quarantined, p.words.used[i])
 		}
 	}
 	p.auditSegments(live, pinned, say)

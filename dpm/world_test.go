@@ -2,10 +2,12 @@ package dpm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"time"
 
@@ -48,11 +50,18 @@ type world struct {
 	meta  map[string][]metaState // what a record may hold: one state, two after a crash in a change
 	// scripted: crashes come when the scene says, and not by the ops' own design.
 	scripted bool
-	names    map[uint64]bool // identity hashes of all nodes there ever were
-	epoch    uint64
-	crashes  int
-	ops      map[string]int
+	// mapped: the nodes' processes map the pool's memory, and may store to it for as long as they live.
+	mapped  bool
+	running map[uint32]bool // processes
+	lastPID uint32
+	names   map[uint64]bool // identity hashes of all nodes there ever were
+	epoch   uint64
+	crashes int
+	ops     map[string]int
 }
+
+// firstPID is beyond the processes that a machine can have, so that none of the world's is taken for one of this machine's.
+const firstPID = 1 << 30
 
 const (
 	worldNodes   = 2
@@ -64,7 +73,9 @@ const (
 type worldNode struct {
 	identity string
 	life     int
+	pid      uint32
 	dead     bool // its process is gone and the next one did not get through yet
+	waits    bool // its process runs, and asks for its rank again
 	fenced   bool // a fence of it was begun: once nothing of it is left, its rank may go to another name
 	session  *remote.Session
 	rank     fabric.Rank
@@ -98,7 +109,9 @@ func newWorld(seed uint64, mutants bool, skip pmem.Site) *world {
 	w := &world{
 		seed: seed, rng: random.New(seed), mutants: mutants, skip: skip, sites: map[pmem.Site]bool{}, clock: clock.NewManual(time.Unix(1_700_000_000, 0)),
 		acked: map[string]string{}, hot: map[string]*hotKey{}, meta: map[string][]metaState{}, ops: map[string]int{}, names: map[uint64]bool{},
+		running: map[uint32]bool{}, lastPID: firstPID,
 	}
+	w.mapped = w.rng.IntN(2) == 0
 	shape := smallShape(24)
 	shape.IndirectWords = 8
 	l, err := format.NewLayout(shape, 0)
@@ -110,7 +123,8 @@ func newWorld(seed uint64, mutants bool, skip pmem.Site) *world {
 	w.o = testOptions(w.fake, shape)
 	w.o.Clock = w.clock
 	w.o.private.indexMaxOverflow = 0.01 // so that it grows
-	w.d = &localDialer{}
+	w.o.private.alive = func(pid uint32, _ uint64) bool { return w.running[pid] }
+	w.d = &localDialer{mapped: w.mapped}
 	for g := range w.owner {
 		w.owner[g] = w.rng.IntN(len(w.threads))
 	}
@@ -322,13 +336,18 @@ func (w *world) replace(i int) bool {
 	if n.session != nil && (renamed || w.rng.IntN(2) == 0) {
 		// Fenced by a coordinator first.
 		n.fenced = true
+		stillWrites := w.openSegments(n)
 		if err := w.pool.Fence(n.session.Rank(), n.session.Incarnation()); err != nil {
 			return w.mustHaveCrashed("fence: %v", err)
 		}
 		if err := w.pool.DrainRank(context.Background(), n.session.Rank(), n.session.Incarnation()); err != nil {
 			return w.mustHaveCrashed("drain: %v", err)
 		}
+		if w.mapped && !w.linger(stillWrites) {
+			return false
+		}
 	}
+	w.running[n.pid] = n.waits // another process is born, unless this one asks again
 	if renamed {
 		n.identity, n.rank, n.session = fmt.Sprintf("10.%d.0.%d", n.life, i+1), 0, nil
 		n.fenced = false
@@ -348,6 +367,64 @@ func (w *world) replace(i int) bool {
 	return true
 }
 
+// openSegments lists the segments that a node's process may be writing to.
+func (w *world) openSegments(n *worldNode) (open []format.SegmentID) {
+	for i := range w.pool.segments {
+		h := &w.pool.segments[i].header
+		if h.Kind == format.SegmentLog && h.State == format.SegmentOpen && h.Rank == uint16(n.session.Rank()) && h.Incarnation == uint32(n.session.Incarnation()) {
+			open = append(open, format.SegmentID(i))
+		}
+	}
+	return open
+}
+
+// linger lets the process of a fenced node live on for a while and store to what it maps, behind its log's end, while the pool
+// and the other node work: nobody may see that (DPM-6). Were its segments free, they would be the next to be handed out. It
+// returns false when the fake crashed meanwhile.
+func (w *world) linger(open []format.SegmentID) bool {
+	ends := map[format.SegmentID]uint64{}
+	for _, id := range open {
+		ends[id] = w.pool.segments[id].header.Sealed
+	}
+	for range w.rng.IntN(4) {
+		w.opStep()
+		slices.SortStableFunc(w.pool.mu.free, func(a, b format.SegmentID) int {
+			return cmp.Compare(slices.Index(open, b), slices.Index(open, a)) // its own first
+		})
+		w.othersWrite()
+		if w.fake.Crashed() {
+			return false
+		}
+	}
+	for _, id := range open {
+		at := ends[id] + uint64(w.rng.IntN(4))*8
+		late := []byte(value(w.rng.IntN(1e6), 8+8*w.rng.IntN(40)))
+		if at+uint64(len(late)) <= w.pool.layout.SegmentBytes {
+			w.fake.Write(w.pool.layout.SegmentOffset(id)+at, late)
+			w.ops["late stores"]++
+		}
+	}
+	return true
+}
+
+// othersWrite has a connected thread of a living node write to a new segment.
+func (w *world) othersWrite() {
+	for at, t := range w.threads {
+		qp, _ := t.QP().(*localQP)
+		g := slices.Index(w.owner[:], at)
+		if qp == nil || qp.pool != w.pool || t.node.dead || t.Unresolved() || g < 0 || w.fake.Crashed() {
+			continue
+		}
+		if t.Len() == 0 {
+			if err := t.Seal(); err != nil && !errors.Is(err, remote.ErrBusy) {
+				w.mustHaveCrashed("seal: %v", err)
+				return
+			}
+		}
+		w.putBatch(at, []int{g})
+	}
+}
+
 func (w *world) mustHaveCrashed(f string, args ...any) bool {
 	if !w.fake.Crashed() {
 		violated(f, args...)
@@ -360,13 +437,22 @@ func (w *world) birth(i int) bool {
 	n := w.nodes[i]
 	n.life++
 	w.names[identityHash(n.identity)] = true
+	if n.waits {
+		w.ops["asked again"]++
+	} else {
+		w.lastPID++
+		w.running[n.pid], n.pid = false, w.lastPID
+		w.running[n.pid] = true
+	}
+	n.waits = false
 	w.clock.Advance(2 * time.Second)
 	// A refusal would be tried again until the context ends: nobody else runs meanwhile, so it need not wait.
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	o := remote.Options{Dialer: w.d, Address: "local", Identity: n.identity, Clock: w.clock, Waiting: func(error) { cancel() }}
+	o := remote.Options{Dialer: w.d, Address: "local", Identity: n.identity, PID: n.pid, PIDStart: 1, Clock: w.clock, Waiting: func(error) { cancel() }}
 	session, err := remote.Dial(ctx, o)
 	if err != nil {
+		n.waits = true
 		return w.mustHaveCrashed("%s, life %d: %v", n.identity, n.life, err)
 	}
 	var born [worldThreads]*remote.Thread
