@@ -246,13 +246,14 @@ func (p *Push) makeRoom(n int) error {
 		switch {
 		case p.mu.closing:
 			return fmt.Errorf("send to %s: %w", p.address, ErrClosed)
-		case p.mu.queue.room(n):
-			return nil
-		case !flushed && p.mu.conn != nil && !p.mu.writing:
+		case !flushed && p.mu.conn != nil && !p.mu.writing && (p.mu.queue.fills(n) || !p.mu.queue.room(n)):
+			// A full chunk is written now: its write would not grow by waiting, and the peer has something to do.
 			flushed = true
 			p.mu.Unlock()
 			p.Flush()
 			p.mu.Lock()
+		case p.mu.queue.room(n):
+			return nil
 		case p.options.Overflow == Refuse || p.options.private.share != nil:
 			p.framesRefused.Add(1)
 			return fmt.Errorf("send to %s: %w", p.address, ErrQueueFull)

@@ -78,6 +78,9 @@ func (q *pushQueue) reserve(n int, connected bool) []byte {
 	return q.tail.data[q.tail.filled : q.tail.filled+n]
 }
 
+// fills reports whether n more bytes need another chunk, while there is one.
+func (q *pushQueue) fills(n int) bool { return q.tail != nil && len(q.tail.data)-q.tail.filled < n }
+
 func (q *pushQueue) commit(n int) {
 	q.tail.filled += n
 	q.tail.frames++
