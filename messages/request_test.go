@@ -442,11 +442,25 @@ func BenchmarkServeGet(b *testing.B) {
 	value := lww(1, strings.Repeat("v", 256))
 	for _, tuples := range []int{1, 16} {
 		frame := benchRequest(tuples, 0, RequestType_GET)
-		b.Run(fmt.Sprintf("tuples=%d", tuples), func(b *testing.B) {
+		b.Run(fmt.Sprintf("generated/tuples=%d", tuples), func(b *testing.B) {
 			b.ReportAllocs()
 			var out []byte
 			for b.Loop() {
 				out = serve(b, c, frame, out[:0], value)
+			}
+		})
+		b.Run(fmt.Sprintf("gets/tuples=%d", tuples), func(b *testing.B) {
+			b.ReportAllocs()
+			var g Gets
+			var out []byte
+			for b.Loop() {
+				if !c.ParseGets(frame, &g) {
+					b.Fatal("not taken")
+				}
+				for i := range g.Tuples {
+					g.Tuples[i].Lattice, g.Tuples[i].Payload = LatticeType_LWW, value
+				}
+				out = appendFast(out[:0], &g)
 			}
 		})
 	}

@@ -84,6 +84,46 @@ func FuzzDecodeKeyRequest(f *testing.F) {
 	})
 }
 
+// FuzzParseGets holds the quick way to read gets and to answer them against the generated code.
+func FuzzParseGets(f *testing.F) {
+	seedRequests(f)
+	f.Add(benchRequest(8, 0, RequestType_READ))
+	f.Add([]byte("\x08\x01\x12\x02\x0a\x00\x1a\x01a"))                            // An empty key.
+	f.Add([]byte("\x08\x01\x12\x10\x0a\x0eANNA_METADATA|\x1a\x01a"))              // The system's own.
+	f.Add([]byte("\x12\x0b\x0a\x01a\x0a\x82\x00bc\x28\xff\x01\x1a\x01a\x08\x03")) // A key twice, in a length too long; type last.
+	c := newCodec(f, Limits{MaxTuples: 8, MaxKeyBytes: 64, MaxRequestIDBytes: 32})
+	var g Gets
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		g.Release()
+		if !c.ParseGets(frame, &g) {
+			return
+		}
+		r, err := c.DecodeKeyRequest(frame)
+		if err != nil || len(r.Tuples) != len(g.Tuples) || r.Type != g.Type || r.ResponseAddress != string(g.To) || r.RequestId != string(g.ID) {
+			t.Fatalf("%x is taken as %+v, and read as %s, %v", frame, g, Text(r), err)
+		}
+		answer := AnswerKeyRequest(r)
+		for i, want := range r.Tuples {
+			got := &g.Tuples[i]
+			if want.Error != AnnaError_NO_ERROR || want.Key != string(got.Key) || want.AddressCacheSize != got.Known || IsMetadataKey(want.Key) {
+				t.Fatalf("%x: tuple %d is %+v, want %s", frame, i, got, Text(want))
+			}
+			got.Lattice, got.Payload, got.Invalidate = LatticeType(got.Known&7), frame[:int(got.Known)%(len(frame)+1)], got.Known&8 != 0
+			out := answer.AddTuple()
+			out.Key, out.LatticeType, out.Payload, out.Invalidate = want.Key, got.Lattice, got.Payload, got.Invalidate
+		}
+		want := AppendKeyResponse(nil, answer)
+		if wire := appendFast(nil, &g); !bytes.Equal(wire, want) {
+			t.Fatalf("%+v\nis answered with %x\nwant            %x", g, wire, want)
+		}
+		if own := g.Response(); !bytes.Equal(AppendKeyResponse(nil, own), want) {
+			t.Fatalf("%+v\nas a message is %s", g, Text(own))
+		}
+		ReleaseKeyResponse(answer)
+		ReleaseKeyRequest(r)
+	})
+}
+
 func FuzzDecodeGossip(f *testing.F) {
 	seedRequests(f)
 	c := newCodec(f, Limits{MaxTuples: 8})

@@ -23,8 +23,10 @@ type round struct {
 	slots   []slot // of all pending requests, one a tuple
 	writes  int
 	keys    keyArena
-	answer  *messages.KeyResponse // reused for every answer
-	owners  []hashring.Owner      // room to work in
+	answer  *messages.KeyResponse // reused for every answer but those of
+	gets    messages.Gets         // requests that are served as hits
+	peer    lastPeer
+	owners  []hashring.Owner // room to work in
 	last    looked
 
 	reads, mutations uint64 // tuples of the round, for the latency sums
@@ -124,7 +126,8 @@ func (t *thread) complete() {
 	t.keepPace()
 	t.peers.FlushDirty()
 	t.report.served(r, r.began, t.o.Clock.Now())
-	r.last = looked{}
+	r.last, r.peer = looked{}, lastPeer{}
+	r.gets.Release()
 	clear(r.pending)
 	clear(r.slots)
 	r.pending, r.slots = r.pending[:0], r.slots[:0]
@@ -144,6 +147,13 @@ func (t *thread) keepPace() {
 
 // receive takes one request: it is answered, refused, held back, or left pending.
 func (t *thread) receive(frame []byte) {
+	known := 0
+	t.round.last.done = false
+	if t.round.serving && len(t.holding.releases) == 0 && t.codec.ParseGets(frame, &t.round.gets) {
+		if known = t.serveHits(); known == len(t.round.gets.Tuples) {
+			return
+		}
+	}
 	request, err := t.codec.DecodeKeyRequest(frame)
 	if request == nil {
 		t.report.malformed++
@@ -162,7 +172,7 @@ func (t *thread) receive(frame []byte) {
 		}
 		t.refuse(request, messages.ErrOverloaded)
 	case request.Type.IsGet():
-		if t.get(request) {
+		if t.get(request, known) {
 			break
 		}
 		return
@@ -191,15 +201,22 @@ func (t *thread) mustHold(request *messages.KeyRequest) bool {
 }
 
 // get answers a request whose keys are all cached or refused, and says so; otherwise it leaves the request pending.
-func (t *thread) get(request *messages.KeyRequest) (answered bool) {
+// serveHits has looked up the first known keys, and the one after them if that is in the round's last.
+func (t *thread) get(request *messages.KeyRequest, known int) (answered bool) {
 	answer := t.round.answer
 	answer.Type, answer.ResponseId = request.Type, request.RequestId
 	t.round.reads += uint64(len(request.Tuples))
+	l := &t.round.last
 	for i, tuple := range request.Tuples {
 		out := answer.AddTuple()
 		out.Key = tuple.Key
-		if t.hit(tuple) {
-			l := &t.round.last
+		switch {
+		case i < known:
+			hit := &t.round.gets.Tuples[i]
+			out.LatticeType, out.Payload, out.Invalidate = hit.Lattice, hit.Payload, hit.Invalidate
+			continue
+		case i == known && l.done:
+		case t.hit(tuple):
 			out.LatticeType, out.Payload, out.Invalidate = messages.LatticeType(l.result.Meta), l.result.Value, tuple.AddressCacheSize > 1
 			continue
 		}
@@ -223,7 +240,7 @@ type looked struct {
 	result dac.Result
 }
 
-// hit looks a tuple's key up in the cache and says whether its value is there, in the round's last. This is the hot path.
+// hit looks a tuple's key up in the cache and says whether its value is there, in the round's last.
 func (t *thread) hit(tuple *messages.KeyTuple) bool {
 	r := &t.round
 	l := &r.last
@@ -238,14 +255,20 @@ func (t *thread) hit(tuple *messages.KeyTuple) bool {
 		l.done = true
 		return false
 	}
-	// What is cached as a value is ours, and ours alone: lost ranges have left the cache (DAC-2), and the values of replicated
-	// keys are not answered from it. So a hit need not ask the ring, which would cost as much as the hit.
-	if invariant.Enabled && !t.view.serves(l.key, l.hash, t.self, t.number) {
-		invariant.Check(false, "DAC-2: key %q is cached by a thread that does not own it", l.key)
-	}
-	t.report.hot.add(l.key, l.hash, len(l.result.Value))
+	t.countHit(l.key, l.hash, len(l.result.Value))
 	r.keys.undo(l.key)
 	return true
+}
+
+// countHit counts a key that the cache answered for.
+//
+// What is cached as a value is ours, and ours alone: lost ranges have left the cache (DAC-2), and the values of replicated
+// keys are not answered from it. So a hit need not ask the ring, which would cost as much as the hit.
+func (t *thread) countHit(key []byte, hash uint64, valueBytes int) {
+	if invariant.Enabled && !t.view.serves(key, hash, t.self, t.number) {
+		invariant.Check(false, "DAC-2: key %q is cached by a thread that does not own it", key)
+	}
+	t.report.hot.add(key, hash, valueBytes)
 }
 
 // missed says what is to become of a tuple for which hit said no.
@@ -293,7 +316,7 @@ func (t *thread) postpone(request *messages.KeyRequest, i int, s slot) {
 
 // transfer turns a tuple that was answered from the cache into a slot.
 func (t *thread) transfer(tuple, out *messages.KeyTuple) slot {
-	s := slot{op: noOp, code: out.Error, invalidate: out.Invalidate}
+	s := slot{op: noOp, code: out.Error, lattice: lattice.Type(out.LatticeType), invalidate: out.Invalidate}
 	switch {
 	case out.Error == messages.AnnaError_WRONG_THREAD:
 		s.key = t.round.keys.add(tuple.Key)

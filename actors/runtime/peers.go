@@ -120,6 +120,17 @@ func (p *Peers) Get(address string) (*Push, error) {
 	return p.add(address)
 }
 
+// GetBytes is Get for an address that is still part of a frame.
+func (p *Peers) GetBytes(address []byte) (*Push, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e, ok := p.mu.peers[string(address)]; ok { // which allocates nothing
+		e.used = true
+		return e.push, nil
+	}
+	return p.add(string(address))
+}
+
 // add is the rare part of Get. REQUIRES: p.mu.
 func (p *Peers) add(address string) (*Push, error) {
 	if p.mu.closed {
