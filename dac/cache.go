@@ -121,35 +121,44 @@ func (c *Cache) Close() {
 // Lookup answers what is known about a key and counts the hit or miss. hash is the 64-bit
 // xxhash of the key. It allocates nothing and moves nothing.
 func (c *Cache) Lookup(key []byte, hash uint64) Result {
+	var r Result
+	c.Find(key, hash, &r)
+	return r
+}
+
+// Find is Lookup with the answer in r. A Result that is returned is copied from frame to frame, in
+// wider words than it was written in, which the processor cannot forward: that took as long
+// as finding it.
+func (c *Cache) Find(key []byte, hash uint64, r *Result) {
 	t := &c.table
 	if c.policy == nil {
-		c.stats.misses++
-		return Result{}
+		c.missed(r)
+		return
 	}
 	tag := hash &^ stateMask
 	w := t.bucket(t.address(hash))
 	for i, mark := range w[:bucketSlots] {
-		if mark&tagMask == tag && mark != 0 {
-			if r, ok := c.hit(w, i, key); ok {
-				return r
-			}
+		if mark&tagMask == tag && mark != 0 && c.hit(w, i, key, r) {
+			return
 		}
 	}
 	w = t.bucket(t.address(alternate(hash)))
 	for i, mark := range w[:bucketSlots] {
-		if mark&tagMask == tag|altBit {
-			if r, ok := c.hit(w, i, key); ok {
-				return r
-			}
+		if mark&tagMask == tag|altBit && c.hit(w, i, key, r) {
+			return
 		}
 	}
+	c.missed(r)
+}
+
+func (c *Cache) missed(r *Result) {
 	c.stats.misses++
-	return Result{}
+	*r = Result{}
 }
 
 // hit answers from slot i of a bucket, whose hash is the key's, unless it turns out to be the
 // value of another key.
-func (c *Cache) hit(w *[bucketWords]uint64, i int, key []byte) (Result, bool) {
+func (c *Cache) hit(w *[bucketWords]uint64, i int, key []byte, r *Result) bool {
 	mark, payload := w[i], w[i+bucketSlots]
 	if mark&valueBit == 0 {
 		c.stats.shortcutHits++
@@ -161,11 +170,12 @@ func (c *Cache) hit(w *[bucketWords]uint64, i int, key []byte) (Result, bool) {
 			w[i] = mark + 1
 			c.lfu.moved(level, level+1)
 		}
-		return Result{Kind: Shortcut, Shortcut: payload}, true
+		r.Kind, r.Meta, r.Shortcut, r.Value = Shortcut, 0, payload, nil
+		return true
 	}
 	k := c.chunk(ref(payload))
 	if !bytes.Equal(k.key(c.header), key) {
-		return Result{}, false
+		return false
 	}
 	c.stats.valueHits++
 	if n := k.hits(); c.adaptive == nil {
@@ -178,7 +188,8 @@ func (c *Cache) hit(w *[bucketWords]uint64, i int, key []byte) (Result, bool) {
 	if c.header == linkedHeader {
 		c.touch(ref(payload), k)
 	}
-	return Result{Kind: Value, Meta: k.meta(), Shortcut: k.shortcut(), Value: k.value(c.header)}, true
+	r.Kind, r.Meta, r.Shortcut, r.Value = Value, k.meta(), k.shortcut(), k.value(c.header)
+	return true
 }
 
 // draw returns 32 random bits.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
+	"github.com/dinomo-kv/dinomo/dac"
 	"github.com/dinomo-kv/dinomo/hashring"
 	"github.com/dinomo-kv/dinomo/messages"
 )
@@ -12,11 +13,11 @@ import (
 // them it has, and has counted: the rest of the request goes the general way, beginning with the round's last.
 func (t *thread) serveHits() int {
 	gets := &t.round.gets
+	var r dac.Result
 	for i := range gets.Tuples {
 		g := &gets.Tuples[i]
 		hash := hashring.KeyHash(g.Key)
-		r, found := t.engine.Probe(g.Key, hash)
-		if !found {
+		if !t.engine.Probe(g.Key, hash, &r) {
 			t.round.last = looked{done: true, key: g.Key, hash: hash, result: r}
 			return i
 		}

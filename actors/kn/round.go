@@ -250,8 +250,7 @@ func (t *thread) hit(tuple *messages.KeyTuple) bool {
 	}
 	l.key = r.keys.add(tuple.Key)
 	l.hash = hashring.KeyHash(l.key)
-	var found bool
-	if l.result, found = t.engine.Probe(l.key, l.hash); !found {
+	if !t.engine.Probe(l.key, l.hash, &l.result) {
 		l.done = true
 		return false
 	}

@@ -60,12 +60,13 @@ func BenchmarkEngineGet(b *testing.B) {
 					e, keys, hashes := benchRig(b, backend, Options{Cache: dac.Options{Policy: c.policy, BudgetBytes: c.bytes}})
 					z := newZipf(b)
 					rng := random.New(1)
+					var p dac.Result
 					read := func(n int) {
 						for ; n > 0; n -= batch {
 							e.Begin(e.now)
 							for range batch {
 								k := z.Next(rng)
-								if p, hit := e.Probe(keys[k], hashes[k]); !hit {
+								if !e.Probe(keys[k], hashes[k], &p) {
 									e.AddGet(keys[k], hashes[k], p)
 								}
 							}

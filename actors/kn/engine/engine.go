@@ -74,22 +74,21 @@ func (e *Engine) Begin(now time.Time) {
 
 // Probe looks a key up in the cache. hit says that r.Value is the answer to a get now, of the type r.Meta: it is valid until
 // the next call but Probe, and the get is counted. Otherwise r is for AddGet. hash is hashring.KeyHash(key).
-func (e *Engine) Probe(key []byte, hash uint64) (r dac.Result, hit bool) {
-	if len(e.touched) > 0 {
-		if _, ok := e.touched[hash]; ok {
-			return r, false
+func (e *Engine) Probe(key []byte, hash uint64, r *dac.Result) (hit bool) {
+	if len(e.touched) > 0 || len(e.shared) > 0 {
+		_, touched := e.touched[hash]
+		if touched || e.shared[string(key)] != nil {
+			*r = dac.Result{}
+			return false
 		}
 	}
-	if len(e.shared) > 0 && e.shared[string(key)] != nil {
-		return r, false
-	}
-	r = e.cache.Lookup(key, hash)
+	e.cache.Find(key, hash, r)
 	if r.Kind != dac.Value {
-		return r, false
+		return false
 	}
 	e.counters.Reads++
 	e.counters.ValueHits++
-	return r, true
+	return true
 }
 
 // AddGet adds a get that Probe could not answer and returns its number in the batch. key must stay as it is until

@@ -367,9 +367,10 @@ func TestHitsAllocateNothing(t *testing.T) {
 	mustBe(t, e.put1("k", "v"), "ok")
 	key := []byte("k")
 	hash := hashring.KeyHash(key)
+	var found dac.Result
 	if n := testing.AllocsPerRun(1000, func() {
 		e.Begin(e.now)
-		if r, hit := e.Probe(key, hash); !hit || len(r.Value) != 3 {
+		if !e.Probe(key, hash, &found) || len(found.Value) != 3 {
 			t.Fatal("no hit")
 		}
 	}); n != 0 {
@@ -387,8 +388,8 @@ func TestHitsAllocateNothing(t *testing.T) {
 	r.drain(e)
 	if n := testing.AllocsPerRun(1000, func() {
 		bare.Begin(e.now)
-		r, _ := bare.Probe(key, hash)
-		bare.AddGet(key, hash, r)
+		bare.Probe(key, hash, &found)
+		bare.AddGet(key, hash, found)
 		bare.Run()
 	}); n != 0 {
 		t.Errorf("a miss allocates %v times", n)

@@ -183,7 +183,8 @@ func (e *Engine) batch() batch {
 func (b batch) get(key string) int {
 	k := []byte(key)
 	hash := hashring.KeyHash(k)
-	r, hit := b.e.Probe(k, hash)
+	var r dac.Result
+	hit := b.e.Probe(k, hash, &r)
 	if hit {
 		return b.e.AddHit(r)
 	}
