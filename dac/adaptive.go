@@ -13,11 +13,11 @@ package dac
 //   - Rates are hits over the reads that they were counted in; epoch.go says how old hits are
 //     forgotten. For low numbers of hits, which say little, the rate at which all entries with
 //     that many are really hit is measured.
-//   - Keys without an entry are not remembered. A miss of such a key replaces the shortcut with
-//     the fewest hits, v, only with probability 1/(v+1), and the newcomer starts with v+1 hits:
-//     what it gets on average is what it had (randomized admission, Ben Basat et al., 2017).
-//     A frequency sketch of all keys was tried; with the bytes it takes from the shortcuts it
-//     was worse at every size.
+//   - Reads of keys without an entry are counted too, roughly (tally.go). When such a key has been
+//     read more often than the shortcut with the fewest hits, v, it takes that one's place, and
+//     starts with v+1 hits: what the count says beyond that may be another key's. The bytes of the
+//     counts are won back by filling the table further; taken from the shortcuts they would be
+//     worth less than they cost.
 //   - Written keys count no hit: only reads are what a cache saves.
 type adaptive struct {
 	epoch  epoch
@@ -81,22 +81,27 @@ func (a *adaptive) admit(c *Cache, e *entry, wasRead bool) {
 		c.putValue(e, hitUnit)
 		return
 	}
-	level, ok := a.clear(c, wasRead)
+	level, ok := a.clear(c, e.hash, wasRead)
 	if ok && c.putShortcut(e.hash, e.shortcut, level) && wasRead {
 		a.promote(c, e, 1)
 	}
 }
 
 // clear makes room for a new shortcut and returns the level it starts with.
-func (a *adaptive) clear(c *Cache, wasRead bool) (level uint64, ok bool) {
+func (a *adaptive) clear(c *Cache, hash uint64, wasRead bool) (level uint64, ok bool) {
 	level = 1
+	if c.room(entryBytes) {
+		return level, true
+	}
+	y, home := c.table.tally, c.table.address(hash)
+	hits := 1.0
+	if wasRead {
+		hits = y.read(home, hash, c.draw())
+	}
 	for !c.room(entryBytes) {
 		value, valueSaves := a.cheapestValue(c)
 		shortcut, shortcutSaves := a.cheapestShortcut(c)
-		if value != noSlot && (shortcut == noSlot || valueSaves <= shortcutSaves) {
-			if valueSaves >= a.shortcutSaves(c, a.epoch.credit(1)) {
-				return 0, false
-			}
+		if value != noSlot && (shortcut == noSlot || valueSaves <= shortcutSaves) && valueSaves < a.shortcutSaves(c, a.epoch.credit(hits)) {
 			c.stats.demotions++
 			c.demote(value)
 			continue
@@ -105,13 +110,17 @@ func (a *adaptive) clear(c *Cache, wasRead bool) (level uint64, ok bool) {
 			return 0, false
 		}
 		least := c.table.mark(shortcut) & levelMask
-		if !wasRead && least > 1 || float64(c.draw())*(levelHits[least]+1) > 1<<32 {
+		y.follow(levelHits[least], c.table.buckets, c.draw())
+		if hits <= levelHits[least] {
 			return 0, false
 		}
 		level = max(level, min(least+1, maxLevel))
 		c.stats.evictedShortcuts++
+		evicted := c.table.hash(shortcut)
+		y.atLeast(c.table.address(evicted), evicted, levelHits[least]-1)
 		c.removeShortcut(shortcut)
 	}
+	y.less(home, hash, levelHits[level]-1)
 	return level, true
 }
 
@@ -183,7 +192,7 @@ func (a *adaptive) cheapestShortcut(c *Cache) (slotID, float64) {
 	return s, a.shortcutSaves(c, a.margin.of(c, a, c.table.mark(s)&levelMask))
 }
 
-// margin is the mean of hits over the tenth of the shortcuts that has the fewest. If there
+// margin is the mean of hits over the third of the shortcuts that has the fewest. If there
 // were fewer shortcuts it is these that would go: those of the very lowest level are newcomers
 // mostly, who come and go at any size.
 type margin struct {
@@ -193,7 +202,7 @@ type margin struct {
 }
 
 const (
-	marginShare = 10
+	marginShare = 3
 	marginUses  = 64
 )
 

@@ -87,7 +87,7 @@ func New(opts Options) (*Cache, error) {
 		c.adaptive = &adaptive{epoch: newEpoch()}
 		c.policy = c.adaptive
 		c.header = plainHeader
-		c.fixedBytes = int(reflect.TypeFor[adaptive]().Size())
+		c.fixedBytes = int(reflect.TypeFor[adaptive]().Size() + reflect.TypeFor[tally]().Size())
 	case PolicyPaper:
 		c.policy = paper{}
 	case PolicyStatic:
@@ -98,7 +98,7 @@ func New(opts Options) (*Cache, error) {
 		c.policy = newStatic(c, 0)
 	}
 	c.fixedBytes = roundUp(c.fixedBytes+int(reflect.TypeFor[Cache]().Size()), osPage)
-	if c.table, err = newTable(opts.BudgetBytes); err != nil {
+	if c.table, err = newTable(opts.BudgetBytes, c.adaptive != nil); err != nil {
 		return nil, fmt.Errorf("make the cache's table: %w", err)
 	}
 	c.tableResident = c.table.bytes()
@@ -113,7 +113,7 @@ func (c *Cache) Close() {
 		c.heaps[class] = nil
 	}
 	c.live = nil
-	c.table.mem.close()
+	c.table.close()
 	c.table.words = nil
 	c.policy = nil
 }

@@ -3,7 +3,7 @@ package dac
 import "math/bits"
 
 // maxVisits bounds the search for a free slot: the buckets looked at before an entry is given
-// up. At the highest load the search ends after a few; the bound is for the unlucky tail.
+// up. Most searches end after some ten; the table becomes less full when they do not.
 const maxVisits = 200
 
 // A displacement is the breadth-first search for the shortest chain of moves, each of one entry
@@ -30,7 +30,7 @@ func (t *table) place(hash, state, payload uint64) (slotID, bool) {
 	if s == noSlot {
 		if s = t.firstFree(other); s == noSlot {
 			end := t.search(home, other)
-			if end < 0 {
+			if t.found(end >= 0); end < 0 {
 				return noSlot, false
 			}
 			s = t.follow(end)

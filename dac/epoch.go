@@ -287,6 +287,7 @@ func (p *epoch) pass(c *Cache, a *adaptive) {
 				p.ageEntry(c, a, s)
 			}
 		}
+		c.table.tally.scale(p.hand, p.keep, c.draw())
 		p.hand++
 	}
 }

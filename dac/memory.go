@@ -4,18 +4,18 @@ import "github.com/dinomo-kv/dinomo/internal/invariant"
 
 // Two counts are kept. Policies think in used bytes: entryBytes for each entry and the size
 // of each chunk. Memory is taken in pages, and what counts against the budget is resident
-// bytes. Table and classes each round up to a page; so as long as used bytes stay within
+// bytes. Table, tally and classes each round up to a page; so as long as used bytes stay within
 // capacity, which leaves out a page for each of them, pages that are not needed can always be
 // found to stay within the budget (DAC-1).
 
 // capacity is the number of used bytes that surely fits.
 func (c *Cache) capacity() int {
-	return c.opts.BudgetBytes - c.fixedBytes - osPage*(c.activeClasses+1)
+	return c.opts.BudgetBytes - c.fixedBytes - osPage*(c.activeClasses+c.table.regions())
 }
 
 // used is the number of bytes that entries and chunks take.
 func (c *Cache) used() int {
-	return max(c.table.entries*entryBytes, minBuckets*bucketBytes) + c.chunkBytes
+	return c.table.used() + c.chunkBytes
 }
 
 // chunkCost returns what capacity loses when a chunk for a value entry is added.
@@ -103,8 +103,8 @@ func (c *Cache) popChunk(class int) {
 
 // ensureBuckets grows the table until it may hold this many entries.
 func (c *Cache) ensureBuckets(entries int) bool {
-	for want := bucketsFor(entries); c.table.buckets < want; {
-		next := roundUp(int(c.table.buckets+1)*bucketBytes, osPage)
+	for want := c.table.bucketsFor(entries); c.table.buckets < want; {
+		next := c.table.bytesOf(c.table.buckets + 1)
 		if n := next - c.tableResident; n > 0 {
 			if !c.reserve(n) {
 				c.stats.failures++
@@ -152,7 +152,8 @@ func (c *Cache) trimClass() int {
 
 // trimTable takes buckets away until n bytes are free, or the table is as full as it may be.
 func (c *Cache) trimTable(n int) int {
-	target := max(bucketsFor(c.table.entries), uint64(max(0, c.tableResident-roundUp(n, osPage))/bucketBytes))
+	target := max(c.table.bucketsFor(c.table.entries), c.table.bucketsIn(c.tableResident-n))
+	had := c.table.buckets
 	for c.table.buckets > target {
 		var buf [bucketSlots]homeless
 		for _, e := range c.table.shrink(&buf) {
@@ -161,7 +162,7 @@ func (c *Cache) trimTable(n int) int {
 	}
 	freed := c.tableResident - c.table.bytes()
 	if freed > 0 {
-		c.table.mem.release(c.table.bytes(), c.tableResident)
+		c.table.release(had)
 		c.tableResident -= freed
 		c.resident -= freed
 	}

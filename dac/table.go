@@ -39,8 +39,16 @@ const (
 	minBuckets = 1 << hiddenBits
 
 	// entryBytes is what an entry costs in the table: the table is kept at most 16/17 full
-	// (94 %), which two choices of eight slots reach with short displacement paths.
+	// (94 %), which two choices of eight slots reach with short displacement paths. With a
+	// tally it would have to be 97 % full for the same price; that is reached where hardly any
+	// or nearly all buckets are split, and in between extra buckets are paid for.
 	entryBytes = slotBytes + 1
+
+	// An entry that finds no slot calls for extraStep buckets, which are taken back one by one,
+	// after so many entries that find one each: one in 4096 finds none.
+	extraStep  = 16
+	extraEase  = 256
+	extraShare = 16 // of the buckets, the most
 )
 
 // A slotID is the number of a slot's mark among the table's words; its payload is bucketSlots on.
@@ -55,9 +63,17 @@ type table struct {
 	mask    uint64   // 2^(depth+1) - 1
 	entries int
 	path    displacement
+	// tally counts reads of keys without an entry; nil where that is of no use.
+	tally     *tally
+	perBucket int // bytes, those of the tally included
+	// extra buckets keep the table less full than its price allows, as many as it takes for
+	// nearly all new entries to find a slot; easy counts those that did.
+	extra uint64
+	easy  int
 }
 
-func newTable(maxBytes int) (table, error) {
+// newTable returns an empty table of at most maxBytes, with a tally or without.
+func newTable(maxBytes int, tallied bool) (table, error) {
 	mem, err := newRegion(maxBytes)
 	if err != nil {
 		return table{}, err
@@ -66,15 +82,49 @@ func newTable(maxBytes int) (table, error) {
 		mem.close()
 		return table{}, err
 	}
-	return table{mem: mem, words: mem.words, buckets: minBuckets, mask: 2*minBuckets - 1}, nil
+	t := table{mem: mem, words: mem.words, buckets: minBuckets, mask: 2*minBuckets - 1, perBucket: bucketBytes}
+	if tallied {
+		if t.tally, err = newTally(maxBytes / bucketBytes); err != nil {
+			mem.close()
+			return table{}, err
+		}
+		t.perBucket += tallyBytes
+	}
+	return t, nil
 }
 
 // bytes is the memory that the buckets may touch.
-func (t *table) bytes() int { return roundUp(int(t.buckets)*bucketBytes, osPage) }
+func (t *table) bytes() int { return t.bytesOf(t.buckets) }
 
-// bucketsFor returns how many buckets a number of entries needs at the highest allowed load.
-func bucketsFor(entries int) uint64 {
-	return max(minBuckets, (uint64(entries)*entryBytes+bucketBytes-1)/bucketBytes)
+// regions is how many there are, each of which ends in a page not filled.
+func (t *table) regions() int {
+	if t.tally != nil {
+		return 2
+	}
+	return 1
+}
+
+// bytesOf is the memory that so many buckets may touch.
+func (t *table) bytesOf(buckets uint64) int {
+	n := roundUp(int(buckets)*bucketBytes, osPage)
+	if t.tally != nil {
+		n += tallySize(buckets)
+	}
+	return n
+}
+
+// bucketsFor returns how many buckets a number of entries needs at the load allowed now.
+func (t *table) bucketsFor(entries int) uint64 {
+	return max(minBuckets, (uint64(entries)*entryBytes+uint64(t.perBucket)-1)/uint64(t.perBucket)+t.extra)
+}
+
+// bucketsIn returns how many buckets fit so many bytes.
+func (t *table) bucketsIn(bytes int) uint64 {
+	n := uint64(max(bytes, 0) / t.perBucket)
+	for n > minBuckets && t.bytesOf(n) > bytes {
+		n--
+	}
+	return n
 }
 
 // alternate returns the hash whose address is the other bucket of hash. Only bits that a mark
@@ -139,9 +189,12 @@ func (t *table) matches(hash uint64, dst *[2 * bucketSlots]slotID) []slotID {
 
 // reset makes the table as it was when new.
 func (t *table) reset() {
-	t.mem.release(0, t.bytes())
+	t.mem.release(0, roundUp(int(t.buckets)*bucketBytes, osPage))
+	if t.tally != nil {
+		t.tally.reset(t.buckets)
+	}
 	t.setBuckets(minBuckets)
-	t.entries = 0
+	t.entries, t.extra = 0, 0
 }
 
 // clear empties a slot.
@@ -164,8 +217,13 @@ func (t *table) grow() error {
 	if err := t.mem.commit(int(n+1) * bucketBytes); err != nil {
 		return err
 	}
-	t.setBuckets(n + 1)
 	from := splitPartner(n)
+	if t.tally != nil {
+		if err := t.tally.split(from, n); err != nil {
+			return err
+		}
+	}
+	t.setBuckets(n + 1)
 	old, fresh := t.bucket(from), t.bucket(n)
 	*fresh = [bucketWords]uint64{}
 	moved := 0
@@ -202,4 +260,37 @@ func (t *table) otherBucket(b, mark uint64) uint64 {
 	// alternate is an exclusive or with bits of the mark, so it undoes itself below the
 	// hidden bits and yields the home hash's low bits; the rest is in the mark.
 	return t.address(h&^stateMask | alternate(h)&stateMask)
+}
+
+// used is the price of the entries, and of the room between them.
+func (t *table) used() int {
+	return max(t.entries*entryBytes+int(t.extra)*t.perBucket, minBuckets*t.perBucket)
+}
+
+// found follows how hard it is to find a slot.
+func (t *table) found(ok bool) {
+	switch {
+	case !ok:
+		t.extra, t.easy = min(t.extra+extraStep, t.buckets/extraShare), 0
+	case t.extra > 0:
+		if t.easy++; t.easy >= extraEase {
+			t.extra, t.easy = t.extra-1, 0
+		}
+	}
+}
+
+// release gives back the memory of buckets that the table had.
+func (t *table) release(had uint64) {
+	t.mem.release(roundUp(int(t.buckets)*bucketBytes, osPage), roundUp(int(had)*bucketBytes, osPage))
+	if t.tally != nil {
+		t.tally.mem.release(tallySize(t.buckets), tallySize(had))
+	}
+}
+
+func (t *table) close() {
+	t.mem.close()
+	if t.tally != nil {
+		t.tally.mem.close()
+		t.tally.words = nil
+	}
 }
