@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -113,27 +114,48 @@ func (m *manager) refuse(format string, args ...any) {
 	m.o.Logf(format, args...)
 }
 
+// mostFailures is how many nodes may fail to start before no further IP is tried: then it is not the IP.
+const mostFailures = 3
+
 // add starts count nodes at IPs that are free.
 func (m *manager) add(kind messages.NodeKind, count int) {
-	for _, ip := range m.o.Addresses[kind] {
-		if count == 0 {
+	failures := 0
+	for _, ip := range m.free(kind) {
+		if count == 0 || failures == mostFailures {
 			return
-		}
-		if e := m.nodes[ip]; e != nil && e.live() {
-			continue
 		}
 		switch err := m.start(Node{Kind: kind, IP: ip}); {
-		case errors.Is(err, ErrTaken):
-			continue // by a node that was started by hand, say
+		case errors.Is(err, ErrTaken): // by a node that was started by hand, say
 		case err != nil:
 			m.refuse("%v", err)
-			return
+			failures++
+		default:
+			count--
 		}
-		count--
 	}
 	if count > 0 {
 		m.refuse("%d nodes of kind %s were not started: no more IPs for them (there are %d)", count, kind, len(m.o.Addresses[kind]))
 	}
+}
+
+// free lists the IPs of a kind that no node has, those first that none ever had, and then those that were given out longest ago: an
+// IP rests, as what is still on its way to the node that had it must not reach the next one. Anna's messages do not say which run of
+// a node they mean, and a word to depart that is delivered late would make a new node leave.
+func (m *manager) free(kind messages.NodeKind) []string {
+	var ips []string
+	given := map[string]uint64{}
+	for _, ip := range m.o.Addresses[kind] {
+		e := m.nodes[ip]
+		if e != nil && e.live() {
+			continue
+		}
+		if e != nil {
+			given[ip] = e.order
+		}
+		ips = append(ips, ip)
+	}
+	slices.SortStableFunc(ips, func(a, b string) int { return cmp.Compare(given[a], given[b]) })
+	return ips
 }
 
 // start starts one node.
