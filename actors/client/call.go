@@ -20,6 +20,7 @@ type call struct {
 	uses   uint64
 	to     *owner
 	sentAt time.Duration
+	limit  time.Duration // how long it may stay unanswered
 	losses int64 // of connections to the owner, before it was sent
 	ops    []*op // in the order of the tuples; nil once answered
 	left   int   // not nil; 0: the call is idle
@@ -68,6 +69,7 @@ func (c *core) sendAll(now time.Duration, w *owner, t messages.RequestType, up b
 func (c *core) sendSome(now time.Duration, to *owner, t messages.RequestType, losses int64, ops []*op) {
 	k := c.takeCall()
 	k.to, k.sentAt, k.losses, k.left = to, now, losses, len(ops)
+	k.limit = c.attemptTimeout(now, to)
 	c.request.Type, c.request.ResponseAddress = t, c.answerTo
 	c.idText = strconv.AppendUint(append(c.idText[:0], c.idPrefix...), k.id(), 10)
 	c.request.RequestId = string(c.idText)
@@ -148,7 +150,7 @@ func (c *core) expireCalls(now time.Duration) {
 		if k.left == 0 {
 			continue
 		}
-		if now-k.sentAt >= c.options.AttemptTimeout {
+		if now-k.sentAt >= k.limit {
 			c.expire(now, k)
 		} else if _, losses := c.net.link(k.to.address); losses > k.losses {
 			c.expire(now, k)
@@ -156,17 +158,39 @@ func (c *core) expireCalls(now time.Duration) {
 	}
 }
 
+// A node that fell silent is mostly one that cannot be reached any more, whose keys get another owner when its lease has run out.
+// While that may be, attempts to it are short, so that the new owner is asked soon after there is one.
+const (
+	silentShare = 8 // of these parts of AttemptTimeout is a short attempt one
+	silentTimes = 2 // for so many times AttemptTimeout attempts are short: longer than any sensible lease
+)
+
+// attemptTimeout is how long a request to an owner may stay unanswered.
+func (c *core) attemptTimeout(now time.Duration, to *owner) time.Duration {
+	limit := c.options.AttemptTimeout
+	if to.silent && now-to.silentAt < silentTimes*limit {
+		return limit / silentShare
+	}
+	return limit
+}
+
 // expire gives up waiting for what is left of a call. An owner that has said nothing since is suspected: what was said about
 // other keys that it owns is forgotten too, or each of them would wait as long as this one.
 func (c *core) expire(now time.Duration, k *call) {
 	if k.to.heard <= k.sentAt {
 		c.cache.forgetOwner(k.to.address)
+		if !k.to.silent {
+			k.to.silent, k.to.silentAt = true, now
+		}
 	}
 	for _, o := range k.ops {
 		if o != nil {
 			c.metrics.AttemptTimeouts++
 			o.call = nil
 			c.unanswered(now, o)
+			if o.place == paused && k.limit < c.options.AttemptTimeout { // short, but long enough not to be a burst
+				o.due = min(o.due, now+c.options.RetryPauseMin)
+			}
 		}
 	}
 	k.left = 0
@@ -197,7 +221,7 @@ func (c *core) answered(now time.Duration, m *messages.KeyResponse) {
 		c.metrics.LateAnswers++
 		return
 	}
-	k.to.heard = now
+	k.to.heard, k.to.silent = now, false
 	for i, t := range m.Tuples {
 		o := k.opFor(i, t.Key)
 		if o == nil {

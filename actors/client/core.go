@@ -87,7 +87,10 @@ type owner struct {
 	queues  [messages.RequestType_DELETE + 1][]*op // by request type: a request has one
 	queued  int
 	heard   time.Duration // when it answered the last time
-	losses  int64         // of connections, when its keys were last forgotten for one
+	// silent says that a request was given up, at silentAt, without a word from it since that had been sent.
+	silent   bool
+	silentAt time.Duration
+	losses   int64 // of connections, when its keys were last forgotten for one
 }
 
 // maxOwners bounds the KN threads remembered; idle ones are dropped above it.
