@@ -21,9 +21,9 @@ type call struct {
 	to     *owner
 	sentAt time.Duration
 	limit  time.Duration // how long it may stay unanswered
-	losses int64 // of connections to the owner, before it was sent
-	ops    []*op // in the order of the tuples; nil once answered
-	left   int   // not nil; 0: the call is idle
+	losses int64         // of connections to the owner, before it was sent
+	ops    []*op         // in the order of the tuples; nil once answered
+	left   int           // not nil; 0: the call is idle
 }
 
 // id is the number in the request's id.

@@ -147,7 +147,7 @@ func (c *core) route(o *op) {
 	// Any owner of a replicated key may serve it. Reads spread over all of them; writes go to the first, because owners
 	// that write one key at a time have to fight over its pointer.
 	chosen := owners[0]
-	if len(owners) > 1 && !isWrite(o.Type) {
+	if len(owners) > 1 && (c.options.SpreadWrites || !isWrite(o.Type)) {
 		chosen = owners[c.rng.IntN(len(owners))]
 	}
 	o.tuple.AddressCacheSize = uint32(len(owners))

@@ -29,6 +29,9 @@ type Options struct {
 	// AttemptTimeout is how long one request may stay unanswered (default 1 s). Not smaller than the longest pause of a
 	// healthy server; not larger than what a caller wants to lose when one dies.
 	AttemptTimeout time.Duration
+	// SpreadWrites sends writes of a key with several owners to any of them, as reads are, instead of to the first. The owners then
+	// compete for the key, which costs round trips: it is for tests of that.
+	SpreadWrites bool
 	// OperationTimeout ends operations of Submit that set no deadline, retries included (default 10 s).
 	OperationTimeout time.Duration
 	// RetryPauseMin and RetryPauseMax bound the pause before an operation is tried again (1 ms, 200 ms); it doubles

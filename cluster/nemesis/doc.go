@@ -11,7 +11,9 @@
 // Invariants:
 //   - NEM-1: what a client was not told is recorded as unknown, never as failed; nothing is dropped from the history.
 //   - NEM-2: whatever a run broke it heals before it reads: after that, keys that are not served are a failure too.
-//   - NEM-3: values differ from each other and say of themselves whether they are whole.
+//   - NEM-3: values differ from each other and say of themselves whether they are whole. Some keys hold sets, to which members
+//     are added: there an update shows that was lost between owners who wrote at the same time. Clients make owners compete
+//     by writing to any of them.
 //
 // It does not look into nodes: verdicts rest on what clients saw. Failures of disks and of the machine are package dpm's
 // crash tests.

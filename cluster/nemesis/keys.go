@@ -3,10 +3,11 @@ package nemesis
 import (
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
-// keys is the key space: a few hot keys that everybody fights for, some warm ones, many cold ones.
+// keys is the key space: a few hot keys that everybody fights for, some of them sets, some warm ones, many cold ones.
 //
 // The checker's time and memory grow with the square of a key's operations, so a hot key is put aside after hotLife
 // operations and a fresh one takes its place. Warm keys live through the whole run.
@@ -16,7 +17,8 @@ type keys struct {
 }
 
 const (
-	hotKeys  = 4
+	hotKeys  = 6
+	hotSets  = 2 // of the hot keys, the last hold sets
 	warmKeys = 48
 	hotLife  = 8000
 )
@@ -51,8 +53,17 @@ func (k *keys) useHot(place int) string { return hotKey(place, k.hot[place].Add(
 func (k *keys) hotNow(place int) string { return hotKey(place, k.hot[place].Load()/hotLife) }
 
 func hotKey(place int, generation int64) string {
+	if place >= hotKeys-hotSets {
+		return setPrefix + strconv.Itoa(place) + "." + strconv.FormatInt(generation, 10)
+	}
 	return "hot" + strconv.Itoa(place) + "." + strconv.FormatInt(generation, 10)
 }
+
+// setPrefix begins the names of keys that hold sets.
+const setPrefix = "set"
+
+// isSet says whether a key holds a set.
+func isSet(key string) bool { return strings.HasPrefix(key, setPrefix) }
 
 func warmKey(i int) string { return "warm" + strconv.Itoa(i) }
 

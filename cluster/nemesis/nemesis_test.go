@@ -13,6 +13,7 @@ import (
 	"github.com/dinomo-kv/dinomo/actors/client/history"
 	"github.com/dinomo-kv/dinomo/internal/random"
 	"github.com/dinomo-kv/dinomo/messages"
+	"github.com/dinomo-kv/dinomo/messages/lattice"
 )
 
 func TestValuesTellOfDamage(t *testing.T) {
@@ -104,6 +105,32 @@ func TestConclude(t *testing.T) {
 		conclude(&r, &client.Outcome{Err: c.err})
 		if r.Outcome != c.want || r.Missing != (c.kind == history.Get && c.want == history.OK) {
 			t.Errorf("%s: %+v, want %s", c.name, r, c.want)
+		}
+	}
+}
+
+func TestConcludeReadsSets(t *testing.T) {
+	of := func(members ...string) *client.Outcome {
+		var v lattice.SetValue
+		for _, m := range members {
+			v = append(v, []byte(m))
+		}
+		return &client.Outcome{Lattice: lattice.Set, Payload: v.Append(nil)}
+	}
+	for name, c := range map[string]struct {
+		key  string
+		o    *client.Outcome
+		want string
+	}{
+		"a set":                   {hotKey(hotKeys-1, 3), of("a", "b", "x"), "abx"},
+		"a value where sets are":  {hotKey(hotKeys-1, 3), &client.Outcome{Lattice: lattice.LWW}, "value of another lattice"},
+		"a set where values are":  {hotKey(0, 3), of("a"), "value of another lattice"},
+		"a set that is not whole": {hotKey(hotKeys-1, 3), &client.Outcome{Lattice: lattice.Set, Payload: []byte{0xff}}, "damaged"},
+	} {
+		r := history.Operation{Kind: history.Get, Key: c.key}
+		conclude(&r, c.o)
+		if r.Outcome != history.OK || !strings.HasPrefix(r.Value, c.want) {
+			t.Errorf("%s: %+v, want %q", name, r, c.want)
 		}
 	}
 }

@@ -159,7 +159,7 @@ func (r *run) connect() error {
 	for i := range clientNodes {
 		ip := r.o.Network.Tool(2 + i)
 		c, err := client.New(client.Options{
-			Routing: routing, IP: ip, LocalIP: cluster.DialFrom(ip), AnyPort: true, NoRetry: true,
+			Routing: routing, IP: ip, LocalIP: cluster.DialFrom(ip), AnyPort: true, NoRetry: true, SpreadWrites: true,
 			AttemptTimeout: 500 * time.Millisecond, Seed: r.o.Seed + uint64(i),
 		})
 		if err != nil {

@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/internal/random"
 	"github.com/dinomo-kv/dinomo/messages"
+	"github.com/dinomo-kv/dinomo/messages/lattice"
 )
 
 // worker is one client of the history: it has at most one operation, or several on different keys, under way.
@@ -70,7 +72,11 @@ func (w *worker) do(kind history.Kind, on ...string) []history.Operation {
 	for i, key := range on {
 		records[i] = history.Operation{Client: w.number, Kind: kind, Key: key}
 		ops[i] = client.Operation{Type: requestTypes[kind], Key: key}
-		if kind == history.Put {
+		switch {
+		case kind == history.Put && isSet(key):
+			records[i].Kind, records[i].Value = history.Add, string('a'+rune(w.rng.IntN(setLetters)))
+			ops[i].Lattice, ops[i].Payload = lattice.Set, lattice.SetValue{[]byte(records[i].Value)}.Append([]byte{})
+		case kind == history.Put:
 			w.writes++
 			records[i].Value, ops[i].Value = makeValue(w.number, w.writes, w.padding())
 		}
@@ -87,6 +93,10 @@ func (w *worker) do(kind history.Kind, on ...string) []history.Operation {
 	}
 	return records
 }
+
+// setLetters is how many members a set may have: few, so that the checker sees few states, and enough for one that is lost not to be
+// added again at once.
+const setLetters = 26
 
 // readUntilServed reads keys and returns those that were not served.
 func (w *worker) readUntilServed(keys []string) (left []string) {
@@ -112,14 +122,14 @@ func (w *worker) padding() int {
 
 // conclude turns what the client returned into what the history says (NEM-1).
 func conclude(r *history.Operation, o *client.Outcome) {
-	value, err := o.Value()
+	value, err := valueOf(r.Key, o)
 	if r.Kind != history.Get {
 		err = o.Err
 	}
 	r.Outcome = history.OK
 	switch {
 	case err == nil && r.Kind == history.Get:
-		r.Value, _ = parseValue(value)
+		r.Value = value
 	case err == nil:
 	case r.Kind == history.Get && errors.Is(err, messages.ErrKeyDoesNotExist):
 		r.Missing = true
@@ -133,6 +143,29 @@ func conclude(r *history.Operation, o *client.Outcome) {
 	default:
 		r.Outcome, r.Note = history.Failed, err.Error()
 	}
+}
+
+// valueOf returns what a get found, as a history has it.
+func valueOf(key string, o *client.Outcome) (string, error) {
+	if !isSet(key) {
+		value, err := o.Value()
+		if err != nil {
+			return "", err
+		}
+		text, _ := parseValue(value)
+		return text, nil
+	}
+	if o.Err != nil {
+		return "", o.Err
+	}
+	if o.Lattice != lattice.Set {
+		return "", messages.ErrLattice
+	}
+	members, err := lattice.ParseSet(o.Payload, lattice.Options{MaxPayloadBytes: 1 << 20, MaxElements: 1 << 10})
+	if err != nil {
+		return "damaged: " + err.Error(), nil
+	}
+	return string(bytes.Join(members, nil)), nil
 }
 
 // refusal says whether an error promises that nothing happened.

@@ -43,13 +43,15 @@ type BadKey struct {
 	info porcupine.LinearizationInfo
 }
 
-// register is the state of a key: what the last write left.
+// register is the state of a key: what the last write left, or the letters of its set.
 type register struct {
 	value   string
 	present bool
 }
 
-// model is a register with get, put and delete. An unknown get constrains nothing and is never in a history here.
+// model is a register with get, put and delete, or a set with get, add and delete. What a put does not depend on, an add does: what is
+// there. So a set shows updates that get lost between two owners who write at the same time; of a register's puts one
+// is last anyway. An unknown get constrains nothing and is never in a history here.
 var model = porcupine.Model{
 	Init: func() any { return register{} },
 	Step: func(state, input, _ any) (bool, any) {
@@ -59,6 +61,8 @@ var model = porcupine.Model{
 			return true, register{value: o.Value, present: true}
 		case Delete:
 			return true, register{}
+		case Add:
+			return true, register{value: with(s.value, o.Value), present: true}
 		}
 		return s.present != o.Missing && (o.Missing || s.value == o.Value), s
 	},
@@ -69,6 +73,18 @@ var model = porcupine.Model{
 		}
 		return "(none)"
 	},
+}
+
+// with adds a letter to a set of letters in order.
+func with(letters, letter string) string {
+	i := 0
+	for i < len(letters) && letters[i:i+1] < letter {
+		i++
+	}
+	if i < len(letters) && letters[i:i+1] == letter {
+		return letters
+	}
+	return letters[:i] + letter + letters[i:]
 }
 
 func describe(o Operation) string {
@@ -130,6 +146,9 @@ func checkKey(key string, ops []Operation, limit time.Duration) (BadKey, bool) {
 // happened; one whose value was read happened before the earliest end of such a read. It finds
 // reads of values that nobody wrote.
 func simplify(ops []Operation) (kept []Operation, why string) {
+	if slices.ContainsFunc(ops, func(o Operation) bool { return o.Kind == Add }) {
+		return simplifySet(ops)
+	}
 	written := map[string]bool{}
 	for _, o := range ops {
 		if o.Kind == Put && o.Outcome != Failed {
@@ -162,6 +181,23 @@ func simplify(ops []Operation) (kept []Operation, why string) {
 			}
 			o.Return = max(o.Call, end)
 		case o.Kind == Delete && o.Outcome == Unknown:
+			o.Return = math.MaxInt64
+		}
+		kept = append(kept, o)
+	}
+	slices.SortStableFunc(kept, func(a, b Operation) int { return cmp.Compare(a.Call, b.Call) })
+	return kept, ""
+}
+
+// simplifySet is simplify for a set, whose values cannot be traced to one write each.
+func simplifySet(ops []Operation) (kept []Operation, why string) {
+	for _, o := range ops {
+		switch {
+		case o.Kind == Put:
+			return nil, fmt.Sprintf("client %d put a value where others add to a set", o.Client)
+		case o.Outcome == Failed, o.Kind == Get && o.Outcome == Unknown:
+			continue
+		case o.Outcome == Unknown:
 			o.Return = math.MaxInt64
 		}
 		kept = append(kept, o)

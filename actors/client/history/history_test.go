@@ -48,6 +48,15 @@ func TestCheck(t *testing.T) {
 		{"unknown delete may show late", []string{"1 put a 0 1", "1 delete - 2 3 unknown", "2 get a 4 5", "2 get - 6 7"}, Linearizable},
 		{"value from nowhere", []string{"2 get x 4 5"}, Violated},
 		{"same value twice", []string{"1 put a 0 1", "1 put a 2 3"}, Violated},
+		{"set grows", []string{"1 add b 0 1", "2 add a 2 3", "3 get ab 4 5"}, Linearizable},
+		{"member twice", []string{"1 add b 0 1", "2 add b 2 3", "3 get b 4 5"}, Linearizable},
+		{"lost member", []string{"1 add a 0 9", "2 add b 1 8", "3 get b 10 11"}, Violated},
+		{"member not added yet", []string{"1 add a 0 1", "3 get ab 2 3", "2 add b 4 5"}, Violated},
+		{"set deleted", []string{"1 add a 0 1", "2 delete - 2 3", "1 add b 4 5", "3 get b 6 7"}, Linearizable},
+		{"deleted member is back", []string{"1 add a 0 1", "2 delete - 2 3", "1 add b 4 5", "3 get ab 6 7"}, Violated},
+		{"unknown member may show late", []string{"1 add a 0 1", "2 add b 2 3 unknown", "3 get a 4 5", "3 get ab 6 7"}, Linearizable},
+		{"failed member does not", []string{"1 add a 0 1", "2 add b 2 3 failed", "3 get ab 6 7"}, Violated},
+		{"put among adds", []string{"1 add a 0 1", "2 put b 2 3"}, Violated},
 		{"unknown read says nothing", []string{"1 put a 0 1", "2 get zzz 4 5 unknown"}, Linearizable},
 	} {
 		t.Run(c.name, func(t *testing.T) {

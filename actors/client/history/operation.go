@@ -17,6 +17,9 @@ const (
 	Get    Kind = "get"
 	Put    Kind = "put"
 	Delete Kind = "delete"
+	// Add adds a member, one letter, to a key that holds a set. A get of such a key reads its letters in order. A key has puts or
+	// adds, not both.
+	Add Kind = "add"
 )
 
 // Outcome is how an operation ended.
@@ -34,7 +37,7 @@ type Operation struct {
 	Client  int     `json:"client"`
 	Kind    Kind    `json:"kind"`
 	Key     string  `json:"key"`
-	Value   string  `json:"value,omitempty"`   // put: what was written; get: what was read
+	Value   string  `json:"value,omitempty"`   // put, add: what was written; get: what was read
 	Missing bool    `json:"missing,omitempty"` // get: the key was not there
 	Outcome Outcome `json:"outcome"`
 	Call    int64   `json:"call"`   // nanoseconds, when it was asked
@@ -51,16 +54,18 @@ var ErrMalformed = errors.New("malformed history")
 // check says what is wrong with an operation.
 func (o *Operation) check() error {
 	switch {
-	case o.Kind != Get && o.Kind != Put && o.Kind != Delete:
-		return fmt.Errorf("kind %q; want get, put or delete", o.Kind)
+	case o.Kind != Get && o.Kind != Put && o.Kind != Delete && o.Kind != Add:
+		return fmt.Errorf("kind %q; want get, put, delete or add", o.Kind)
+	case o.Kind == Add && len(o.Value) != 1:
+		return fmt.Errorf("a set's member is one letter, not %q", o.Value)
 	case o.Outcome != OK && o.Outcome != Failed && o.Outcome != Unknown:
 		return fmt.Errorf("outcome %q; want ok, failed or unknown", o.Outcome)
 	case o.Return < o.Call:
 		return fmt.Errorf("returned at %d, before it was called at %d", o.Return, o.Call)
 	case o.Call < 0 || o.Return == math.MaxInt64:
 		return fmt.Errorf("time out of range")
-	case o.Kind == Put && o.Missing:
-		return fmt.Errorf("a put cannot be missing")
+	case (o.Kind == Put || o.Kind == Add) && o.Missing:
+		return fmt.Errorf("a write cannot be missing")
 	}
 	return nil
 }
