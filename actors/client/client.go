@@ -64,7 +64,8 @@ func New(o Options) (*Client, error) {
 	c.peers = o.System.NewPeers(runtime.PeersOptions{
 		// What waits for a server that is away must not reach it long after we gave up: it may be a write.
 		UnreachableAfter: o.AttemptTimeout,
-		Push:             runtime.PushOptions{DialBackoffMax: 250 * time.Millisecond, LocalIP: o.LocalIP, Logf: o.Logf},
+		// A KN that is started again is back in the map at once; what the client then sleeps, all that wait for the KN's keys sleep.
+		Push: runtime.PushOptions{DialBackoffMax: 50 * time.Millisecond, LocalIP: o.LocalIP, Logf: o.Logf},
 	})
 	c.mu.core = newCore(o, &sockets{c.peers}, c.answers.Address(), c.names.Address(), random.New(o.Seed))
 	clock.Go(o.Clock, c.loop)
