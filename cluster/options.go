@@ -229,7 +229,7 @@ func policyOptions(c *conf.Config) policy.Options {
 	p := &c.Dinomo.Policy
 	return policy.Options{
 		Elasticity: c.Policy.Elasticity, SelectiveReplication: c.Policy.SelectiveReplication,
-		OnMean: c.Policy.UsingAverageLatency, SLO: c.Policy.LatencyThreshold,
+		OnMean: c.Policy.UsingAverageLatency, SLO: c.SLO(),
 		AddOccupancy: given(p.AddAboveOccupancy), RemoveOccupancy: given(p.RemoveBelowOccupancy), MinKNs: p.MinKNs, MaxKNs: min(p.MaxKNs, c.IB.MaxKNs),
 		HotDeviations: given(p.HotKeyDeviations), ColdDeviations: given(p.ColdKeyDeviations), MinimumReplication: c.Replication.Minimum,
 		MinHotAccesses: p.HotKeyMinAccesses,

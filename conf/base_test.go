@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -107,12 +108,24 @@ func TestOriginalKeysAreThere(t *testing.T) {
 	}
 }
 
+func TestSLO(t *testing.T) {
+	c := Default()
+	c.Policy.UsingAverageLatency = true
+	if got := c.SLO(); got != 1200*time.Microsecond {
+		t.Errorf("SLO of the mean is %v, want the original's 1.2ms", got)
+	}
+	c.Policy.LatencyThreshold = time.Second
+	if got := c.SLO(); got != time.Second {
+		t.Errorf("SLO is %v, not the one configured", got)
+	}
+}
+
 // The policies' defaults are the original's figures.
 func TestPolicyDefaults(t *testing.T) {
 	c := Default()
 	p, d := c.Policy, c.Dinomo.Policy
 	for name, c := range map[string]struct{ got, want string }{
-		"latency":    {p.LatencyThreshold.String(), "16ms"},
+		"latency":    {c.SLO().String(), "16ms"},
 		"grace":      {p.GracePeriod.String(), "1m30s"},
 		"decision":   {p.DecisionPeriod.String(), "10s"},
 		"report":     {p.ServerReportPeriod.String(), "5s"},

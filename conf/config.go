@@ -63,7 +63,7 @@ type Policy struct {
 	Caching              bool
 	AdaptiveCaching      bool
 	WeightOrValueRatio   float64       // weight-or-vratio
-	LatencyThreshold     time.Duration // the SLO
+	LatencyThreshold     time.Duration // the SLO; see Config.SLO for what 0 comes to
 	UsingAverageLatency  bool          // using_avg_latency: the SLO is on the mean, not on p99
 	PerfMonitoring       bool
 	GracePeriod          time.Duration

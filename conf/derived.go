@@ -3,6 +3,7 @@ package conf
 import (
 	"path/filepath"
 	"strconv"
+	"time"
 )
 
 // Cache policies that kvs_config.cache-policy names; static:SHARE comes in addition.
@@ -34,6 +35,23 @@ func (c *Config) CachePolicy() string {
 		return CacheAdaptive
 	}
 	return "static:" + strconv.FormatFloat(c.Policy.WeightOrValueRatio, 'g', -1, 64)
+}
+
+// The original's SLOs.
+const (
+	originalMeanSLO = 1200 * time.Microsecond
+	originalP99SLO  = 16 * time.Millisecond
+)
+
+// SLO returns the latency that users are promised, of the mean with policy.using_avg_latency, else of the 99th percentile.
+func (c *Config) SLO() time.Duration {
+	switch {
+	case c.Policy.LatencyThreshold != 0:
+		return c.Policy.LatencyThreshold
+	case c.Policy.UsingAverageLatency:
+		return originalMeanSLO
+	}
+	return originalP99SLO
 }
 
 // CacheBytesPerThread returns the cache budget of one KN thread.
@@ -94,6 +112,7 @@ type derivedValue struct {
 func (c *Config) derived() []derivedValue {
 	return []derivedValue{
 		{"cache policy", c.CachePolicy(), "kvs_config.cache-policy, policy.caching, policy.adaptive-caching"},
+		{"SLO", c.SLO().String(), "policy.latencythreshold, policy.using_avg_latency"},
 		{"cache bytes per thread", c.CacheBytesPerThread().String(), "capacities.memory-cap / threads.memory"},
 		{"pool bytes", c.PoolBytes().String(), "capacities.storage-cap"},
 		{"pool path", c.PoolPath(), "dinomo.pool.path, dinomo.data-dir"},

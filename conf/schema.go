@@ -100,7 +100,7 @@ func policyKeys(p *Policy) []key {
 		used("policy.caching", boolValue(&p.Caching)),
 		used("policy.adaptive-caching", boolValue(&p.AdaptiveCaching)),
 		used("policy.weight-or-vratio", floatValue(&p.WeightOrValueRatio, 0, 1000)),
-		used("policy.latencythreshold", durationValue(&p.LatencyThreshold, time.Microsecond, time.Microsecond, time.Hour)),
+		used("policy.latencythreshold", durationValue(&p.LatencyThreshold, time.Microsecond, 0, time.Hour)),
 		used("policy.using_avg_latency", boolValue(&p.UsingAverageLatency)),
 		used("policy.perf-monitoring", boolValue(&p.PerfMonitoring)),
 		used("policy.grace-period", durationValue(&p.GracePeriod, time.Second, 0, longest)),
