@@ -69,7 +69,7 @@ func (c *core) sendAll(now time.Duration, w *owner, t messages.RequestType, up b
 func (c *core) sendSome(now time.Duration, to *owner, t messages.RequestType, losses int64, ops []*op) {
 	k := c.takeCall()
 	k.to, k.sentAt, k.losses, k.left = to, now, losses, len(ops)
-	k.limit = c.attemptTimeout(now, to)
+	k.limit = c.attemptTimeout(now, to, t)
 	c.request.Type, c.request.ResponseAddress = t, c.answerTo
 	c.idText = strconv.AppendUint(append(c.idText[:0], c.idPrefix...), k.id(), 10)
 	c.request.RequestId = string(c.idText)
@@ -165,9 +165,12 @@ const (
 	silentTimes = 2 // for so many times AttemptTimeout attempts are short: longer than any sensible lease
 )
 
-// attemptTimeout is how long a request to an owner may stay unanswered.
-func (c *core) attemptTimeout(now time.Duration, to *owner) time.Duration {
+// attemptTimeout is how long a request to an owner may stay unanswered. A write that has one attempt only has all its time.
+func (c *core) attemptTimeout(now time.Duration, to *owner, t messages.RequestType) time.Duration {
 	limit := c.options.AttemptTimeout
+	if isWrite(t) && c.options.NoRetry {
+		return limit
+	}
 	if to.silent && now-to.silentAt < silentTimes*limit {
 		return limit / silentShare
 	}
