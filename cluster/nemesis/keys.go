@@ -10,7 +10,9 @@ import (
 // keys is the key space: a few hot keys that everybody fights for, some of them sets, some warm ones, many cold ones.
 //
 // The checker's time and memory grow with the square of a key's operations, so a hot key is put aside after hotLife
-// operations and a fresh one takes its place. Warm keys live through the whole run.
+// operations and a fresh one takes its place. Warm keys live through the whole run. A set is put aside when the outcome of a write to it is
+// not known: such a write may have happened at any time since, which of a set no read can rule out, and a few dozen of them would take the
+// checker for ever.
 type keys struct {
 	cold int
 	hot  [hotKeys]atomic.Int64 // operations ever chosen at each place
@@ -51,6 +53,15 @@ func (k *keys) useHot(place int) string { return hotKey(place, k.hot[place].Add(
 
 // hotNow returns the hot key at a place, without using it.
 func (k *keys) hotNow(place int) string { return hotKey(place, k.hot[place].Load()/hotLife) }
+
+// retire puts a hot key aside.
+func (k *keys) retire(key string) {
+	for place := range hotKeys {
+		for used := k.hot[place].Load(); hotKey(place, used/hotLife) == key; used = k.hot[place].Load() {
+			k.hot[place].CompareAndSwap(used, (used/hotLife+1)*hotLife)
+		}
+	}
+}
 
 func hotKey(place int, generation int64) string {
 	if place >= hotKeys-hotSets {

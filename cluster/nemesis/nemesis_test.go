@@ -109,6 +109,24 @@ func TestConclude(t *testing.T) {
 	}
 }
 
+func TestSetsAreRetired(t *testing.T) {
+	k := &keys{cold: 1}
+	place := hotKeys - 1
+	first := k.useHot(place)
+	k.retire(first)
+	second := k.useHot(place)
+	if first == second || !isSet(first) || !isSet(second) {
+		t.Errorf("%s is followed by %s", first, second)
+	}
+	k.retire(first) // again: it is over already
+	if now := k.hotNow(place); now != second {
+		t.Errorf("%s is followed by %s although it was not retired", second, now)
+	}
+	if all := k.all(); !slices.Contains(all, first) || !slices.Contains(all, second) {
+		t.Errorf("%s and %s are not among all keys", first, second)
+	}
+}
+
 func TestConcludeReadsSets(t *testing.T) {
 	of := func(members ...string) *client.Outcome {
 		var v lattice.SetValue

@@ -90,6 +90,9 @@ func (w *worker) do(kind history.Kind, on ...string) []history.Operation {
 		records[i].Call, records[i].Return = call, end
 		conclude(&records[i], &outcomes[i])
 		w.recorder.Add(records[i])
+		if isSet(records[i].Key) && records[i].Kind != history.Get && records[i].Outcome == history.Unknown {
+			w.keys.retire(records[i].Key)
+		}
 	}
 	return records
 }
