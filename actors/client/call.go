@@ -161,8 +161,10 @@ func (c *core) expireCalls(now time.Duration) {
 // A node that fell silent is mostly one that cannot be reached any more, whose keys get another owner when its lease has run out.
 // While that may be, attempts to it are short, so that the new owner is asked soon after there is one.
 const (
-	silentShare = 8 // of these parts of AttemptTimeout is a short attempt one
-	silentTimes = 2 // for so many times AttemptTimeout attempts are short: longer than any sensible lease
+	silentShare = 8                     // of these parts of AttemptTimeout is a short attempt one,
+	silentLeast = 50 * time.Millisecond // but at least so long
+	silentTimes = 2                     // attempts are short for so many times AttemptTimeout,
+	silentFor   = 2 * time.Second       // but at least for so long: longer than most leases
 )
 
 // attemptTimeout is how long a request to an owner may stay unanswered. A write that has one attempt only has all its time.
@@ -171,8 +173,8 @@ func (c *core) attemptTimeout(now time.Duration, to *owner, t messages.RequestTy
 	if isWrite(t) && c.options.NoRetry {
 		return limit
 	}
-	if to.silent && now-to.silentAt < silentTimes*limit {
-		return limit / silentShare
+	if to.silent && now-to.silentAt < max(silentTimes*limit, silentFor) {
+		return min(limit, max(limit/silentShare, silentLeast))
 	}
 	return limit
 }
