@@ -14,13 +14,15 @@ mode=${1:-one}
 cache=${RDMA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dinomo-rdma}
 mkdir -p "$cache"
 missing=()
-for tool in qemu-system-x86_64:qemu-system-x86 cpio:cpio xz:xz-utils zstd:zstd gcc:gcc dpkg-deb:dpkg go:golang; do
+for tool in qemu-system-x86_64:qemu-system-x86 cpio:cpio xz:xz-utils zstd:zstd gcc:gcc dpkg-deb:dpkg; do
   command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then
   echo "test-rdma.sh: missing: ${missing[*]}; install with: apt-get install ${missing[*]}" >&2
   exit 2
 fi
+
+command -v go >/dev/null || { echo "test-rdma.sh: missing: Go, of the version that go.mod says; see https://go.dev/dl" >&2; exit 2; }
 
 # The guest's files are made anew when a script that makes them has changed, or another kernel is asked for.
 stamp=$(cat "$here"/{fetch,mkinitramfs,copylibs}.sh "$here/init" <(echo "${KREL:-}") | sha256sum | cut -c1-16)
