@@ -85,6 +85,7 @@ func Listen(memory pmem.Region, service fabric.Service, lo fabric.ListenOptions,
 	}
 	l := &Listener{setup: s}
 	// First the memory, which takes its time when it is large: whoever dials meanwhile finds nobody, and tries again.
+	lo.Logf("fabric ibverbs: %s pins %d MiB of the pool", s.card().name(), memory.Bytes()>>20)
 	if l.memory, err = s.card().register(memory.View(0, memory.Bytes())); err != nil {
 		s.finish()
 		return nil, err

@@ -5,7 +5,9 @@
 network=10.9.0.0/24
 /usr/bin/ip route add local $network dev lo # every node has an address of its own; only the card's is configured
 export PRIVATE_IP=10.9.0.241 ROUTING_IPS=10.9.0.4
-common="--network $network --kns 2 --set threads.memory=1 --set dinomo.lease.length=5s"
+# A small pool: all of it is pinned when it is registered, which takes a while under emulation.
+common="--network $network --kns 2 --set threads.memory=1 --set dinomo.lease.length=5s --set capacities.storage-cap=64MiB
+  --set kvs_config.log-block-size=1MiB --set dinomo.limits.value=256KiB"
 say() { echo "cluster: $*, at $(cut -d' ' -f1 /proc/uptime) s"; }
 fail() {
   say "FAILED: $*"
@@ -62,7 +64,7 @@ main_job() {
 start() { # further flags
   say "a cluster that stays, fabric ${FABRIC:=ibverbs}"
   mkdir -p /dev/shm/up
-  /dinomo up $common --set capacities.storage-cap=256MB --set dinomo.fabric=$FABRIC --set dinomo.data-dir=/dev/shm/up "$@" > /dev/shm/up.log 2>&1 &
+  /dinomo up $common --set dinomo.fabric=$FABRIC --set dinomo.data-dir=/dev/shm/up "$@" > /dev/shm/up.log 2>&1 &
   up=$!
 }
 stop() {
@@ -82,6 +84,22 @@ kill_nodes() {
   attempt 60 put_all third || fail "no put works with the new DPM"
   attempt 5 check_all third || fail "values differ with the new DPM"
   [ "$(process dpm)" != "$victim" ] || fail "the DPM is the old one"
+}
+# suspend_kn stops a KN in its tracks, so that it can only be suspected. Its rank is fenced when its lease has run out, by a swap of its lease
+# word through the card; when it goes on it must notice.
+fences() { cat /dev/shm/up/logs/*-dpm.log | grep -c 'is fenced up to'; }
+suspend_kn() {
+  before=$(fences)
+  victim=$(process kn)
+  say "SIGSTOP of a kn, process $victim"
+  kill -STOP "$victim" || fail "no kn to stop"
+  attempt 90 check_all third || fail "values are lost with a KN that stands still"
+  attempt 60 put_all fourth || fail "no put works while a KN stands still"
+  [ "$(fences)" -gt "$before" ] || fail "nobody was fenced"
+  kill -CONT "$victim"
+  attempt 60 check_all fourth || fail "values differ after a KN has gone on"
+  attempt 60 put_all fifth || fail "no put works after a KN has gone on"
+  attempt 5 check_all fifth || fail "values differ in the end"
 }
 
 # start_persistent starts a cluster whose pool is on persistent memory: a device where a card must pin it, else a file of a file
@@ -122,6 +140,7 @@ case $STAGE in
   main_job
   start
   kill_nodes
+  suspend_kn
   stop
   say "all is well"
   ;;

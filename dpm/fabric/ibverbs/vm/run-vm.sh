@@ -19,7 +19,7 @@ timeout --foreground -k 5 "${TIMEOUT:-170}" qemu-system-x86_64 -accel "${ACCEL:-
   -device isa-debug-exit,iobase=0xf4,iosize=1 "${devices[@]}" ${PIDFILE:+-pidfile "$PIDFILE"} \
   -kernel "$cache/vmlinux" -initrd "$work/initrd" \
   -append "console=ttyS0 quiet panic=-1 nokaslr mitigations=off no_timer_check tsc=reliable ip=${IP:-10.9.0.1/24,10.9.0.2/24} mtu=${MTU:-9000} ${APPEND:-}" \
-  < /dev/null | tr -d '\r' # the serial line ends its lines with CR LF
+  < /dev/null | sed -u 's,\r,,g' # the serial line ends its lines with CR LF; as they come
 code=${PIPESTATUS[0]}
 if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then
   echo "run-vm.sh: the guest did not end within ${TIMEOUT:-170} s" >&2
