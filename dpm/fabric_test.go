@@ -75,6 +75,28 @@ func (b backend) attach(t testing.TB, address, identity string) *remote.Session 
 	return s
 }
 
+// TestNextDPMEndsQueuePairsThatHearNothing: the link to the DPM is cut, so that its end and its successor's start are not heard, but
+// the memory is shared. What a KN writes then lies behind the end that recovery found, and must not be acknowledged (KN-1).
+func TestNextDPMEndsQueuePairsThatHearNothing(t *testing.T) {
+	b := backends[1]
+	o := Options{Path: filepath.Join(t.TempDir(), "pool"), Sparse: true, Shape: format.Shape{SegmentBytes: 64 << 10, Segments: 300, FilterBytes: 4096}}
+	p, address := b.serve(t, o, "")
+	defer p.Close()
+	th := mustThread(t, b.attach(t, address, "10.0.0.1"), 0, remote.AppenderOptions{})
+	put(t, th, "k", "before")
+	commit(t, th)
+	lease := th.QP()
+	p.Region().Store64(format.RootsOffset+format.ServerEpochOffset, format.ServerEpochWord(p.ServerEpoch()+1)) // as the next DPM does first
+	put(t, th, "k", "after")
+	if err := th.Commit(); !errors.Is(err, fabric.ErrBroken) {
+		t.Errorf("a write that the next DPM may not have seen: %v, want %v", err, fabric.ErrBroken)
+	}
+	word := make([]byte, format.WordBytes)
+	if err := lease.Post([]fabric.Verb{{Kind: fabric.Read, Address: p.Layout().RankEntryOffset(1), Buffer: word}}); !errors.Is(err, fabric.ErrBroken) {
+		t.Errorf("a READ under the next DPM: %v, want %v", err, fabric.ErrBroken)
+	}
+}
+
 // TestThreadsAgainstTheirModels runs several KN threads at once over real listeners, with merging, compaction and index
 // growth behind their backs, and compares what each reads of its own keys with a map.
 func TestThreadsAgainstTheirModels(t *testing.T) {

@@ -89,6 +89,7 @@ func (p *Pool) admit(h fabric.Hello, mapped bool) (fabric.Session, error) {
 	return fabric.Session{
 		Pool: p.PoolID(), PoolBytes: p.layout.TotalBytes, ServerEpoch: p.epoch, Durability: p.region.Durability(), Path: p.Path(),
 		Rank: fabric.Rank(number), Incarnation: fabric.Incarnation(r.entry.Incarnation),
+		Life: fabric.Life{Offset: format.RootsOffset + format.ServerEpochOffset, Word: format.ServerEpochWord(p.epoch)},
 	}, nil
 }
 

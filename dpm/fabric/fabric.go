@@ -181,7 +181,12 @@ type Session struct {
 	Durability  pmem.Durability
 	// Path is the file to map (shm only).
 	Path string
+	// Life says whether the DPM that answered is the pool's still (shm only: elsewhere the connection says it).
+	Life Life
 }
+
+// Life is a word of the pool that another DPM changes before it does anything else. Offset 0: there is none.
+type Life struct{ Offset, Word uint64 }
 
 // DialOptions are the dialler's limits.
 type DialOptions struct {

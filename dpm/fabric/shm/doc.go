@@ -9,11 +9,16 @@
 //   - Words: READ loads and WRITE stores every aligned word of 8 bytes with one atomic instruction,
 //     in rising order of addresses; the bytes at the ends of an unaligned WRITE are merged into their words
 //     by CAS, so that neighbours written at the same time survive.
+//
 //   - The path is believed only when it leads to the very file that the listener serves: same
 //     kernel (boot id), same device, same inode. A KN on another machine or in a container without
 //     the file gets an error that says so.
+//
 //   - DPM-6: a mapping cannot be revoked, so Revocable is false. Fence cuts the socket, which breaks the
 //     queue pair of a live and well-behaved process; the DPM must quarantine what others may still store to.
+//
+//   - A queue pair ends with its DPM even if the connection does not say so, because the network is cut and the memory is not: each
+//     Post looks at a word of the pool at its end that the next DPM changes first (fabric.Life).
 //
 // The zero-cost path is the reason for being of this backend: one Post of a 64-byte READ takes some
 // tens of nanoseconds (BenchmarkPost).

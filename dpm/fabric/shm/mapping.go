@@ -16,7 +16,33 @@ import (
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
 )
 
-// identity tells a file of a running kernel from every other: the extra part of the listener's answer.
+// extra is the listener's part of its answer: which file to map, and the word that says who serves it.
+type extra struct {
+	identity
+	life fabric.Life
+}
+
+const extraBytes = identityBytes + 16
+
+func (e extra) encode() []byte {
+	b := binary.LittleEndian.AppendUint64(e.identity.encode(), e.life.Offset)
+	return binary.LittleEndian.AppendUint64(b, e.life.Word)
+}
+
+// parseExtra reads an extra part. poolBytes bounds where the word may be.
+func parseExtra(b []byte, poolBytes uint64) (e extra, err error) {
+	if len(b) != extraBytes {
+		return extra{}, fmt.Errorf("listener describes its file in %d bytes, want %d: %w", len(b), extraBytes, fabric.ErrWrongPool)
+	}
+	e.life = fabric.Life{Offset: binary.LittleEndian.Uint64(b[identityBytes:]), Word: binary.LittleEndian.Uint64(b[identityBytes+8:])}
+	if e.life.Offset%wordBytes != 0 || e.life.Offset >= poolBytes {
+		return extra{}, fmt.Errorf("listener's word at %#x is no word of its pool: %w", e.life.Offset, fabric.ErrWrongPool)
+	}
+	e.identity, err = parseIdentity(b[:identityBytes])
+	return e, err
+}
+
+// identity tells a file of a running kernel from every other.
 type identity struct {
 	boot          [16]byte
 	device, inode uint64

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
@@ -56,7 +57,7 @@ func (q *QP) Post(verbs []fabric.Verb) error {
 		q.counters.RoundTrips++
 		executed, failed := q.execute(verbs[:done])
 		// A DPM that died meanwhile may have been replaced by one that recovered before our stores.
-		if cause := q.channel.Dead(); cause != nil {
+		if cause := q.overtaken(); cause != nil {
 			q.counters.Failures++
 			return fabric.Abandon(verbs, cause)
 		}
@@ -70,6 +71,21 @@ func (q *QP) Post(verbs []fabric.Verb) error {
 	}
 	return fabric.Settle(verbs, done, invalid)
 }
+
+// overtaken says that the DPM of this queue pair is dead or has a successor. The connection alone does not tell: where the link is cut
+// while the memory is shared, its end is not heard. A new DPM changes the pool's word before it looks for the ends of logs, and
+// the last store of a WRITE and a CAS are full barriers: so either it sees our stores, or we see its word. REQUIRES: entered.
+func (q *QP) overtaken() error {
+	if cause := q.channel.Dead(); cause != nil {
+		return cause
+	}
+	if l := q.session.Life; l.Offset != 0 && atomic.LoadUint64(q.words.at(l.Offset)) != l.Word {
+		return errOvertaken
+	}
+	return nil
+}
+
+var errOvertaken = fmt.Errorf("another DPM serves the pool now: %w", fabric.ErrBroken)
 
 // execute runs checked verbs in order. failed is why it stopped after executed of them.
 func (q *QP) execute(verbs []fabric.Verb) (executed int, failed error) {

@@ -34,7 +34,7 @@ func Listen(region pmem.Region, service fabric.Service, o fabric.ListenOptions) 
 		FlushOnly: true,
 		Greet: func(_ net.Conn, _ fabric.Hello, s *fabric.Session, _ []byte) ([]byte, error) {
 			s.Path = o.Path
-			return id.encode(), nil
+			return extra{id, s.Life}.encode(), nil
 		},
 	})
 	if err != nil {
@@ -53,16 +53,18 @@ func (Dialer) Dial(ctx context.Context, address string, o fabric.DialOptions) (f
 	if err != nil {
 		return nil, err
 	}
-	id, err := parseIdentity(channel.Extra())
+	session := channel.Session()
+	e, err := parseExtra(channel.Extra(), session.PoolBytes)
 	if err != nil {
 		return nil, errors.Join(err, channel.Close())
 	}
-	m, err := acquire(channel.Session(), id, o.Hello.Access)
+	m, err := acquire(session, e.identity, o.Hello.Access)
 	if err != nil {
 		return nil, errors.Join(err, channel.Close())
 	}
 	channel.Watch()
-	return &QP{channel: channel, mapping: m, words: m.words, session: channel.Session(), access: o.Hello.Access}, nil
+	session.Life = e.life
+	return &QP{channel: channel, mapping: m, words: m.words, session: session, access: o.Hello.Access}, nil
 }
 
 var (
