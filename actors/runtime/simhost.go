@@ -116,9 +116,9 @@ func (h *SimHost) Tick(name string, period time.Duration) error {
 			return
 		}
 		a.step(Message{Kind: KindTick})
-		h.net.After(period, again)
+		h.node.after(period, again)
 	}
-	h.net.After(period, again)
+	h.node.after(period, again)
 	return nil
 }
 
@@ -175,7 +175,7 @@ func (a *simActor) step(m Message) {
 		}
 	}()
 	a.out.Reset()
-	a.actor.Step(a.host.net.clock.Now(), m, &a.out)
+	a.actor.Step(a.host.node.now(), m, &a.out)
 	a.carryOut()
 }
 
@@ -208,6 +208,6 @@ func (a *simActor) carryOut() {
 		}
 	}
 	for _, o := range a.out.Timers {
-		h.net.After(o.After, func() { current(Message{Kind: KindTimer, Body: o.Body}) })
+		h.node.after(o.After, func() { current(Message{Kind: KindTimer, Body: o.Body}) })
 	}
 }

@@ -64,11 +64,12 @@ type SimNet struct {
 	cut     map[[2]string]bool
 	metrics SimMetrics
 
-	generations map[string]int // how often an address was unbound
-	tasks       []*simTask     // in the order of their start
-	running     *simTask       // nil while an event runs
-	due         []*simTask     // room to work in
-	panics      int            // of all actors
+	drifts      map[string]int64 // by IP, see SetDrift
+	generations map[string]int   // how often an address was unbound
+	tasks       []*simTask       // in the order of their start
+	running     *simTask         // nil while an event runs
+	due         []*simTask       // room to work in
+	panics      int              // of all actors
 }
 
 // SimEpoch is the time at which every simulation begins.
@@ -87,6 +88,7 @@ func NewSimNet(seed uint64, o SimOptions) *SimNet {
 		cut:     make(map[[2]string]bool),
 
 		generations: make(map[string]int),
+		drifts:      make(map[string]int64),
 	}
 }
 
@@ -189,6 +191,10 @@ func (n *SimNet) Uncut(from, to string) {
 	delete(n.cut, [2]string{from, to})
 	n.wake(func(l *simLink) bool { return l.id.from == from && l.toIP == to })
 }
+
+// SetDrift has the clock of the node with that IP gain so many microseconds a second on the network's, lose them when negative, from
+// its next start on.
+func (n *SimNet) SetDrift(ip string, perMillion int64) { n.drifts[ip] = perMillion }
 
 // CutBoth cuts both directions.
 func (n *SimNet) CutBoth(a, b string) { n.Cut(a, b); n.Cut(b, a) }

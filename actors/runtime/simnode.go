@@ -18,6 +18,7 @@ type SimNode struct {
 	down     bool
 	paused   bool
 	backlog  []func()               // what happened while it was paused
+	drift    int64                  // microseconds that its clock gains in a second
 	requests map[uint64]*simRequest // in flight
 	nextID   uint64
 }
@@ -34,6 +35,7 @@ func (n *SimNet) Node(ip string) *SimNode {
 		return node
 	}
 	node := &SimNode{net: n, ip: netip.MustParseAddr(ip).String(), nextPort: 40000, requests: make(map[uint64]*simRequest)}
+	node.drift = n.drifts[node.ip]
 	n.nodes[ip] = node
 	return node
 }
@@ -218,6 +220,20 @@ func (s *SimNode) unbindAddress(address string) {
 // Clock returns the node's clock, on which goroutines are tasks of the node: they end when it crashes, and stand still while
 // it is paused.
 func (s *SimNode) Clock() clock.Tasks { return simClock{s} }
+
+// now is the time by the node's clock.
+func (s *SimNode) now() time.Time {
+	now := s.net.clock.Now()
+	return now.Add(time.Duration(int64(now.Sub(SimEpoch)/time.Microsecond)*s.drift/1_000_000) * time.Microsecond)
+}
+
+// span is how long d on the node's clock takes.
+func (s *SimNode) span(d time.Duration) time.Duration {
+	return d - time.Duration(int64(d)/1000*s.drift/1000)
+}
+
+// after runs f when d has passed on the node's clock.
+func (s *SimNode) after(d time.Duration, f func()) { s.net.After(s.span(d), f) }
 
 // run runs f as something that the node's process does: never once it is down, later while it is paused.
 func (s *SimNode) run(f func()) {

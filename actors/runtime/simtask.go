@@ -140,15 +140,15 @@ type simClock struct{ node *SimNode }
 var _ clock.Tasks = simClock{}
 
 // Now implements clock.Clock.
-func (c simClock) Now() time.Time { return c.node.net.clock.Now() }
+func (c simClock) Now() time.Time { return c.node.now() }
 
 // Sleep implements clock.Clock.
-func (c simClock) Sleep(d time.Duration) { c.node.net.Wait(d) }
+func (c simClock) Sleep(d time.Duration) { c.node.net.Wait(c.node.span(d)) }
 
 // NewTimer implements clock.Clock.
 func (c simClock) NewTimer(d time.Duration) *clock.Timer {
 	fired, over := make(chan time.Time, 1), false
-	c.node.net.After(d, func() {
+	c.node.after(d, func() {
 		if !over {
 			over = true
 			fired <- c.Now()

@@ -17,13 +17,16 @@ import (
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
-// shape is the simulated pool's: small, so that segments are reused and the index grows.
-var shape = format.Shape{
-	SegmentBytes: format.MinSegmentBytes, Segments: 64, MetadataRecords: 4, MetadataSlotBytes: 4096, Ranks: 64, IndirectWords: 64, FilterBytes: 1024,
+// shape is the simulated pool's: small, so that segments are reused.
+func shape(segments int) format.Shape {
+	return format.Shape{
+		SegmentBytes: format.MinSegmentBytes, Segments: uint32(segments), MetadataRecords: 4, MetadataSlotBytes: 4096, Ranks: 64, IndirectWords: 64,
+		FilterBytes: 1024,
+	}
 }
 
-func poolBytes() uint64 {
-	l, err := format.NewLayout(shape, 0)
+func poolBytes(segments int) uint64 {
+	l, err := format.NewLayout(shape(segments), 0)
 	invariant.Check(err == nil, "the simulated pool's shape: %v", err)
 	return l.TotalBytes
 }
@@ -34,14 +37,14 @@ func composeDPM(p *process) error {
 	n, err := dpmnode.Start(dpmnode.Options{
 		IP: p.ip, Plan: w.plan, Clock: p.node.Clock(), System: p.node, Logf: p.logf,
 		Pool: dpm.Options{
-			Shape: shape, Durability: pmem.DAX, Workers: w.mergers, LeaseLength: lease, LeaseMargin: lease / 10,
+			Shape: shape(w.o.Segments), Durability: pmem.DAX, Workers: w.mergers, LeaseLength: lease, LeaseMargin: lease / 10,
 			Simulation: &dpm.Simulation{
 				Region: w.region, Entropy: entropy{w.rng}, Alive: func(pid uint32, _ uint64) bool { return pid == 0 || w.alive[pid] },
 			},
 		},
 		Listen: func(pool *dpm.Pool, o fabric.ListenOptions) (fabric.Listener, error) {
 			var err error
-			w.listener, err = w.fabric.Listen(pool.Region(), pool.Service(false), o)
+			w.listener, err = w.fabric.Listen(pool.Region(), pool.Service(w.mapped()), o)
 			return w.listener, err
 		},
 	})
@@ -54,10 +57,16 @@ func composeDPM(p *process) error {
 	return nil
 }
 
-// crashPool is a power cut of the pool's machine: what was not durable may or may not be there afterwards.
+func (w *World) mapped() bool { return w.o.Fabric == Mapped }
+
+// crashPool is a power cut of the pool's machine: what was not durable may or may not be there afterwards. Where KNs map its memory the
+// pool's process alone is killed, and they go on storing.
 func (w *World) crashPool() {
 	if w.listener != nil {
 		w.listener.Crash()
+	}
+	if w.mapped() {
+		return
 	}
 	w.region = pmem.NewFakeFrom(w.region.CrashImage(w.rng), pmem.DAX)
 }

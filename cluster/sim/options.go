@@ -19,6 +19,11 @@ type Options struct {
 	Keys int
 	// CachePolicy is dac.Options.Policy.
 	CachePolicy string
+	// Fabric is remote (verbs travel; the pool's machine may lose its power) or mapped (KNs on the pool's machine store into its memory
+	// themselves, and a fenced one cannot be stopped; the pool's process may die).
+	Fabric string
+	// Segments is how many segments of 64 KiB the pool has: few, and it fills up.
+	Segments int
 	// Faults names the kinds of fault that may happen. Nil: a random subset of all. Empty but not nil: none.
 	Faults []string
 	// Safety is how long faults are made, in virtual time. Default 4 s.
@@ -52,6 +57,10 @@ func (o *Options) EnsureDefaults() {
 	if subset := someOf(rng, Faults()); o.Faults == nil {
 		o.Faults = subset
 	}
+	if fabric := []string{Remote, Mapped}[rng.IntN(2)]; o.Fabric == "" {
+		o.Fabric = fabric
+	}
+	draw(&o.Segments, 24, 64)
 	if o.Safety == 0 {
 		o.Safety = 4 * time.Second
 	}
@@ -62,6 +71,12 @@ func (o *Options) EnsureDefaults() {
 		o.Logf = func(string, ...any) {}
 	}
 }
+
+// The kinds of fabric.
+const (
+	Remote = "remote"
+	Mapped = "mapped"
+)
 
 // someOf draws a subset, of one to all.
 func someOf(rng *rand.Rand, all []string) []string {
@@ -90,6 +105,10 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("simulation: %d KNs of %d threads; want 0 to %d of 1 to 4", o.KNs, o.Threads, mostKNs)
 	case o.Routes < 1 || o.Routes > 4 || o.Monitors < 1 || o.Monitors > 3 || o.Clients < 1 || o.Clients > 64 || o.Keys < 1 || o.Keys > 10000:
 		return fmt.Errorf("simulation: want 1 to 4 routing nodes, 1 to 3 M-nodes, 1 to 64 clients and 1 to 10000 keys")
+	case o.Fabric != Remote && o.Fabric != Mapped:
+		return fmt.Errorf("simulation: fabric %q; want %s or %s", o.Fabric, Remote, Mapped)
+	case o.Segments < 16 || o.Segments > 4096:
+		return fmt.Errorf("simulation: %d segments; want 16 to 4096", o.Segments)
 	case o.Safety < 0 || o.Liveness < 0:
 		return fmt.Errorf("simulation: times must not be negative")
 	}
@@ -101,6 +120,6 @@ const mostKNs = 6
 
 // String shows what the options came to, on a line.
 func (o *Options) String() string {
-	return fmt.Sprintf("kns=%d threads=%d routes=%d monitors=%d clients=%d keys=%d cache=%s safety=%v faults=%s",
-		o.KNs, o.Threads, o.Routes, o.Monitors, o.Clients, o.Keys, o.CachePolicy, o.Safety, strings.Join(o.Faults, ","))
+	return fmt.Sprintf("kns=%d threads=%d routes=%d monitors=%d clients=%d keys=%d cache=%s fabric=%s segments=%d safety=%v faults=%s",
+		o.KNs, o.Threads, o.Routes, o.Monitors, o.Clients, o.Keys, o.CachePolicy, o.Fabric, o.Segments, o.Safety, strings.Join(o.Faults, ","))
 }

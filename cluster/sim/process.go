@@ -89,7 +89,9 @@ func (p *process) crash() {
 }
 
 // machineLost draws whether nobody learns of a process' death by its connections, as when the machine has lost its power.
-func (p *process) machineLost() bool { return !p.w.unmanaged && p.w.rng.IntN(4) == 0 }
+func (p *process) machineLost() bool {
+	return !p.w.unmanaged && !p.w.mapped() && p.w.rng.IntN(4) == 0
+}
 
 // restartAfter is how long the management node takes to start a node anew.
 const restartAfter = 300 * time.Millisecond

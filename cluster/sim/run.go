@@ -90,6 +90,7 @@ func (w *World) guarded(report *Report, f func()) (ok bool) {
 
 // play is the simulation: a start, a time in which things go wrong, and one in which nothing does any more.
 func (w *World) play(report *Report) {
+	w.driftClocks()
 	w.start()
 	for range w.o.Clients {
 		w.newClient().work()

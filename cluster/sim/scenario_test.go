@@ -22,7 +22,7 @@ import (
 // TestScenarios runs testdata/*.txt: stories of a cluster that goes wrong in one certain way. Nothing happens by chance there, and nobody
 // restarts what has died. Nodes are named dpm, kn1, m1, rn1, client1; kn=1 is kn1. Commands:
 //
-//	start kn=N threads=N route=N monitor=N [merge=paused] [cache=POLICY] [seed=N]
+//	start kn=N threads=N route=N monitor=N [merge=paused] [cache=POLICY] [fabric=mapped] [seed=N]
 //	                             starts the nodes and waits for the first map
 //	put [client=N] [kn=N] k=v... [nowait]
 //	get, delete [client=N] [kn=N] k... [nowait]
@@ -149,10 +149,14 @@ func (s *scenario) startNodes(a *arguments) (string, error) {
 	}
 	o := Options{
 		Seed: uint64(a.number("seed", 1)), KNs: a.number("kn", 2), Threads: a.number("threads", 1), Routes: a.number("route", 1),
-		Monitors: a.number("monitor", 1), Clients: 1, Keys: 1, CachePolicy: a.text("cache"), Faults: []string{}, Logf: s.note,
+		Monitors: a.number("monitor", 1), Clients: 1, Keys: 1, CachePolicy: a.text("cache"), Segments: 64,
+		Fabric: a.text("fabric"), Faults: []string{}, Logf: s.note,
 	}
 	if o.CachePolicy == "" {
 		o.CachePolicy = "value-only"
+	}
+	if o.Fabric == "" {
+		o.Fabric = Remote
 	}
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {

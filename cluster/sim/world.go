@@ -57,9 +57,9 @@ func newWorld(o Options) *World {
 	w.watch.init(w)
 	w.net = runtime.NewSimNet(o.Seed+1, runtime.SimOptions{Intercept: w.watch.intercept})
 	w.fabric = simfabric.New(simfabric.Options{
-		Rand: random.New(o.Seed + 2), Wait: w.net.Wait, Faults: quietVerbs(),
+		Rand: random.New(o.Seed + 2), Wait: w.net.Wait, Faults: quietVerbs(), Mapped: o.Fabric == Mapped,
 	})
-	w.region = pmem.NewFake(poolBytes(), pmem.DAX)
+	w.region = pmem.NewFake(poolBytes(o.Segments), pmem.DAX)
 	w.dpm = &process{w: w, name: "dpm", ip: dpmIP, compose: composeDPM}
 	for i := range o.Monitors {
 		w.monitors = append(w.monitors, &process{w: w, name: fmt.Sprint("m", i+1), ip: monitorIP(i), compose: composeMonitor})
@@ -71,6 +71,16 @@ func newWorld(o Options) *World {
 		w.kns = append(w.kns, &process{w: w, name: fmt.Sprint("kn", i+1), ip: knIP(i), compose: composeKN})
 	}
 	return w
+}
+
+// driftMost is how much the clocks of nodes gain or lose at most, in microseconds a second: less than the margins of leases allow for.
+const driftMost = 30_000
+
+// driftClocks gives every node that is concerned with leases a clock of its own rate.
+func (w *World) driftClocks() {
+	for _, p := range w.all() {
+		w.net.SetDrift(p.ip, w.rng.Int64N(2*driftMost+1)-driftMost)
+	}
 }
 
 // verbDelay is the most that a verb takes when nothing is wrong.

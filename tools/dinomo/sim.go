@@ -57,6 +57,8 @@ Exit status: 0 all passed, 1 the simulation could not be run, 2 wrong usage, 3 c
 	flags.IntVar(&o.Clients, "clients", 0, "`number` of clients")
 	flags.IntVar(&o.Keys, "keys", 0, "`number` of keys")
 	flags.StringVar(&o.CachePolicy, "cache-policy", "", "kvs_config.cache-policy")
+	flags.StringVar(&o.Fabric, "fabric", "", "`remote or mapped`: verbs travel, or KNs store into the pool's memory themselves")
+	flags.IntVar(&o.Segments, "segments", 0, "`number` of 64 KiB segments in the pool")
 	flags.DurationVar(&o.Safety, "safety", 0, "how long faults are made, in virtual time (default 4s)")
 	flags.DurationVar(&o.Liveness, "liveness", 0, "bound on the time from healing to the service of every key, in virtual time (default 15s)")
 	flags.StringVar(&f.history, "history", "", "write the history of the last seed to this `file`; dinomo check --history reads it")
@@ -65,7 +67,7 @@ Exit status: 0 all passed, 1 the simulation could not be run, 2 wrong usage, 3 c
 	c.RunE = func(c *cobra.Command, _ []string) error { return f.run(c) }
 	f.changed = func() (given []string) {
 		for _, name := range []string{
-			"faults", "no-faults", "kns", "threads", "monitors", "routes", "clients", "keys", "cache-policy", "safety", "liveness",
+			"faults", "no-faults", "kns", "threads", "monitors", "routes", "clients", "keys", "cache-policy", "fabric", "segments", "safety", "liveness",
 		} {
 			if flags.Changed(name) {
 				given = append(given, fmt.Sprintf("--%s=%s", name, strings.Trim(flags.Lookup(name).Value.String(), "[]")))

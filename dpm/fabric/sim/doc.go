@@ -18,7 +18,11 @@
 //   - a call whose request or whose reply is lost, and a dial that gets no answer;
 //   - a node that is cut off for a while (Cut), and a DPM that dies without a word (Listener.Crash).
 //
+// With Options.Mapped the diallers' own processors store into the pool, as with shm: a batch is carried out by its dialler to the end, whatever
+// becomes of the connection; a cut link, and a lost completion, concern calls alone; Fence ends the connection, which the dialler may
+// notice one or more batches later, and takes nothing away (Revocable is false).
+//
 // It injects nothing else: within a queue pair verbs take effect in order, an aligned word never tears,
-// atomics are atomic, bytes do not change on the way, nothing is executed twice, and after Fence nothing of
-// the fenced rank's is executed.
+// atomics are atomic, bytes do not change on the way, nothing is executed twice, and after Fence, but for mapped memory, nothing
+// of the fenced rank's is executed.
 package sim

@@ -31,7 +31,7 @@ var (
 func (l *Listener) Address() string { return l.options.Address }
 
 // Revocable implements fabric.Listener.
-func (l *Listener) Revocable() bool { return true }
+func (l *Listener) Revocable() bool { return !l.network.mapped }
 
 // Metrics implements fabric.Listener.
 func (l *Listener) Metrics() fabric.Metrics {

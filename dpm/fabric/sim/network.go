@@ -31,12 +31,15 @@ type Options struct {
 	// time and nobody runs between them.
 	Wait   func(d time.Duration)
 	Faults Faults
+	// Mapped has diallers map the pool's memory, as with shm; see the package comment.
+	Mapped bool
 }
 
 // Network connects dialers and listeners of one process; it implements fabric.Dialer. Its methods
 // may be called from any goroutine, but only one goroutine at a time gives the same run again.
 type Network struct {
-	wait func(d time.Duration)
+	wait   func(d time.Duration)
+	mapped bool
 
 	mu struct {
 		sync.Mutex
@@ -53,7 +56,7 @@ type Network struct {
 // New returns a network without listeners.
 func New(o Options) *Network {
 	invariant.Check(o.Rand != nil, "sim.New without a source of randomness")
-	n := &Network{wait: o.Wait}
+	n := &Network{wait: o.Wait, mapped: o.Mapped}
 	n.mu.idle.L = &n.mu.Mutex
 	n.mu.rand, n.mu.faults = o.Rand, o.Faults
 	n.mu.listeners, n.mu.cut = make(map[string]*Listener), make(map[string]bool)

@@ -30,11 +30,16 @@ type fate struct {
 }
 
 // draw decides. Of verbs verbs each, and the time after them, is as likely as the others.
-func (q *QP) draw(verbs int) (f fate) {
+func (q *QP) draw(verbs int, call bool) (f fate) {
 	n := q.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch faults := n.mu.faults; {
+	case n.mapped && !call: // stores need no network: only that it is gone may be noticed
+		if n.chance(faults.Break) {
+			return fate{fails: fabric.ErrBroken, at: verbs}
+		}
+		return f
 	case n.mu.cut[q.options.Hello.Identity]:
 		return fate{fails: fabric.ErrTimeout}
 	case n.chance(faults.Break):
@@ -61,7 +66,7 @@ func (q *QP) Post(verbs []fabric.Verb) error {
 	done, invalid := fabric.Prefix(verbs, q.session.PoolBytes, q.options.Hello.Access)
 	if done > 0 {
 		q.counters.RoundTrips++
-		executed, failed, cause := q.run(verbs[:done], q.draw(done))
+		executed, failed, cause := q.run(verbs[:done], q.draw(done, false))
 		if cause != nil {
 			q.counters.Failures++
 			return fabric.Abandon(verbs, cause)
@@ -164,7 +169,7 @@ func (q *QP) pieces(v *fabric.Verb, do func(s span)) (cause error) {
 func (q *QP) apply(do func()) error {
 	q.network.mu.Lock()
 	defer q.network.mu.Unlock()
-	if q.revoked {
+	if q.revoked && !q.network.mapped {
 		return q.die(fabric.ErrBroken)
 	}
 	do()
@@ -221,11 +226,14 @@ func (q *QP) die(cause error) error {
 	return q.dead
 }
 
+// unnoticed is how often a dialler with a mapping looks at its connection in vain: the end is on its way.
+const unnoticed = 0.4
+
 // cause returns why the queue pair is dead; nil while it is not.
 func (q *QP) cause() error {
 	q.network.mu.Lock()
 	defer q.network.mu.Unlock()
-	if q.dead == nil && q.revoked {
+	if q.dead == nil && q.revoked && !(q.network.mapped && q.network.chance(unnoticed)) {
 		q.dead = fabric.ErrBroken
 	}
 	return q.dead
@@ -242,7 +250,7 @@ func (q *QP) Call(request, reply []byte) ([]byte, error) {
 		return nil, fmt.Errorf("call of %d bytes, at most %d: %w", len(request), fabric.MaxCallBytes, fabric.ErrTooLong)
 	}
 	q.counters.RoundTrips++
-	f := q.draw(1)
+	f := q.draw(1, true)
 	q.network.pause()
 	if f.fails != nil && f.at == 0 { // the request is lost
 		q.counters.Failures++

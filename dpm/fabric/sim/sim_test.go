@@ -30,6 +30,63 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestMappedConformance(t *testing.T) {
+	network := sim.New(sim.Options{Rand: random.New(random.Seed(t)), Mapped: true})
+	conformance.Run(t, conformance.Backend{
+		Listen: func(region pmem.Region, service fabric.Service, o fabric.ListenOptions) (fabric.Listener, error) {
+			return network.Listen(region, service, o)
+		},
+		Dialer:    network,
+		Allocates: true,
+		Single:    true,
+	})
+}
+
+// TestMappedFence: what a fenced rank's process stores through its mapping arrives, until it notices; calls do not.
+func TestMappedFence(t *testing.T) {
+	region, err := pmem.NewVolatile(bytesOfPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer region.Close()
+	network := sim.New(sim.Options{Rand: random.New(random.Seed(t)), Mapped: true})
+	l, err := network.Listen(region, &host{}, fabric.ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := 0
+	for i := range 100 {
+		rank := fabric.Rank(i + 1)
+		qp, err := network.Dial(context.Background(), l.Address(), fabric.DialOptions{Hello: fabric.Hello{Rank: rank, Incarnation: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Fence(rank, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := qp.Call([]byte{1}, nil); !errors.Is(err, fabric.ErrBroken) {
+			t.Errorf("call of a fenced rank: %v", err)
+		}
+		before := region.Load64(counterAt)
+		_ = qp.Post([]fabric.Verb{{Kind: fabric.FetchAdd, Address: counterAt, Swap: 1}})
+		if region.Load64(counterAt) != before {
+			t.Error("a verb after the queue pair was found broken")
+		}
+		qp, err = network.Dial(context.Background(), l.Address(), fabric.DialOptions{Hello: fabric.Hello{Rank: rank, Incarnation: 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Fence(rank, 2); err != nil {
+			t.Fatal(err)
+		}
+		_ = qp.Post([]fabric.Verb{{Kind: fabric.FetchAdd, Address: counterAt, Swap: 1}})
+		stored += int(region.Load64(counterAt) - before)
+	}
+	if stored == 0 || stored == 100 {
+		t.Errorf("of 100 fenced ranks %d could store", stored)
+	}
+}
+
 // world runs actors as coroutines on virtual time, one at a time: the one that is due first.
 type world struct {
 	now    time.Duration
