@@ -34,7 +34,9 @@ type rank struct {
 	leased   bool   // the lease word has changed since admission, or may have
 	word     uint64 // the lease word as last seen
 	wordAt   time.Time
-	fencedAt uint64 // of a fenced rank: rankTable.fences then
+	// overtaken: a successor has asked, while queue pairs of this one are open that nobody may be using.
+	overtaken bool
+	fencedAt  uint64 // of a fenced rank: rankTable.fences then
 }
 
 // threadKey names a thread of a process.
@@ -153,6 +155,8 @@ func (p *Pool) succeed(number uint32, h fabric.Hello, mapped bool) error {
 		return nil // its first queue pair broke before it knew its rank
 	}
 	if !p.mayBeSucceeded(r, h) {
+		r.overtaken = true
+		p.wakeReclaimer()
 		return fmt.Errorf("%w: %s is rank %d, incarnation %d, of process %d, which is not known to be gone; stop it or wait until its lease has run out",
 			fabric.ErrRefused, h.Identity, number, e.Incarnation, e.Process)
 	}
@@ -212,7 +216,39 @@ func (p *Pool) mayBeSucceeded(r *rank, h fabric.Hello) bool {
 	case e.State == format.RankFenced:
 		return true
 	}
-	return r.qps == 0 && (!r.leased || p.o.Clock.Now().Sub(r.wordAt) > p.o.LeaseLength+p.o.LeaseMargin)
+	return r.qps == 0 && (!r.leased || p.leaseOver(r))
+}
+
+// leaseOver says whether a rank's lease has run out, whatever its holder's clock says. REQUIRES: ranks locked.
+func (p *Pool) leaseOver(r *rank) bool {
+	return p.o.Clock.Now().Sub(r.wordAt) > p.o.LeaseLength+p.o.LeaseMargin
+}
+
+// fenceOvertaken fences ranks whose successors are waiting and whose leases have run out, though queue pairs are open: of a machine that
+// lost its power nobody hears, and a node that is in no map no coordinator watches. Where the memory is mapped, only the
+// process' end will do.
+func (p *Pool) fenceOvertaken() error {
+	type suspect struct {
+		number      fabric.Rank
+		incarnation fabric.Incarnation
+		word        uint64
+	}
+	var all []suspect
+	p.ranks.Lock()
+	for i := range p.ranks.ranks {
+		r := &p.ranks.ranks[i]
+		if r.overtaken && r.entry.State == format.RankHeld && !r.mapped && r.qps > 0 && p.leaseOver(r) {
+			all = append(all, suspect{fabric.Rank(i), fabric.Incarnation(r.entry.Incarnation), r.word})
+		}
+		r.overtaken = false
+	}
+	p.ranks.Unlock()
+	for _, s := range all {
+		if _, err := p.FenceUnchanged(s.number, s.incarnation, s.word); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // gone takes note of a queue pair's end.
@@ -288,6 +324,9 @@ func (p *Pool) Fence(number fabric.Rank, upTo fabric.Incarnation) error {
 // FenceUnchanged is Fence on suspicion: it fences only if the rank's lease word is still the one that was seen standing
 // still, and says whether the rank is fenced now. Renewals are CASes on the same word, so of a renewal and this
 // fence exactly one happens.
+//
+// The pool must have seen the word stand still for a lease's length itself, since it was opened: after a power cut the word may
+// be one of earlier, and a suspicion that was on its way meanwhile would meet it as if it had never been renewed.
 func (p *Pool) FenceUnchanged(number fabric.Rank, upTo fabric.Incarnation, word uint64) (fenced bool, err error) {
 	t := &p.ranks
 	t.Lock()
@@ -296,6 +335,10 @@ func (p *Pool) FenceUnchanged(number fabric.Rank, upTo fabric.Incarnation, word 
 		return false, fmt.Errorf("fence rank %d: the pool has ranks 1 to %d", number, len(t.ranks)-1)
 	}
 	if e := &t.ranks[number].entry; e.State == format.RankHeld && e.Incarnation <= uint32(upTo) {
+		if p.o.Clock.Now().Sub(t.ranks[number].wordAt) < p.o.LeaseLength {
+			t.Unlock()
+			return false, nil
+		}
 		offset := p.layout.RankEntryOffset(uint32(number)) + format.RankLeaseOffset
 		before, err := p.swapWord(offset, word, format.LeaseFenced)
 		if err != nil {

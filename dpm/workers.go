@@ -133,7 +133,7 @@ func (p *Pool) mergeRound(number int, m *merger) (progress bool) {
 func (p *Pool) reclaimLoop() {
 	for !p.stopped() {
 		p.watchLeases()
-		progress, err := p.reclaimStep()
+		progress, err := p.housekeep()
 		if err != nil && !errors.Is(err, ErrNoSpace) && p.Err() == nil {
 			p.damage(0, "reclaim", err)
 		}
@@ -146,6 +146,14 @@ func (p *Pool) reclaimLoop() {
 	}
 }
 
+// housekeep does one round of the reclaimer's work.
+func (p *Pool) housekeep() (progress bool, err error) {
+	if err := p.fenceOvertaken(); err != nil {
+		return false, err
+	}
+	return p.reclaimStep()
+}
+
 // Step does one round of what the workers would do, and says whether it did anything. It is for a pool that was opened
 // with negative Workers: tests and simulations call it until it returns false.
 func (p *Pool) Step() (progress bool, err error) {
@@ -155,7 +163,7 @@ func (p *Pool) Step() (progress bool, err error) {
 	var m merger
 	merged := p.mergeRound(0, &m)
 	p.watchLeases()
-	reclaimed, err := p.reclaimStep()
+	reclaimed, err := p.housekeep()
 	if errors.Is(err, ErrNoSpace) {
 		err = nil
 	}

@@ -22,7 +22,7 @@ type Options struct {
 	// Fabric is remote (verbs travel; the pool's machine may lose its power) or mapped (KNs on the pool's machine store into its memory
 	// themselves, and a fenced one cannot be stopped; the pool's process may die).
 	Fabric string
-	// Segments is how many segments of 64 KiB the pool has: few, and it fills up.
+	// Segments is how many segments of 64 KiB the pool has: few, and they are reused soon.
 	Segments int
 	// Faults names the kinds of fault that may happen. Nil: a random subset of all. Empty but not nil: none.
 	Faults []string
@@ -60,7 +60,9 @@ func (o *Options) EnsureDefaults() {
 	if fabric := []string{Remote, Mapped}[rng.IntN(2)]; o.Fabric == "" {
 		o.Fabric = fabric
 	}
-	draw(&o.Segments, 24, 64)
+	// Each thread that there may be has one segment open and two ahead.
+	room := 16 + 3*mostKNs*o.Threads
+	draw(&o.Segments, room, room+32)
 	if o.Safety == 0 {
 		o.Safety = 4 * time.Second
 	}

@@ -25,8 +25,10 @@ type process struct {
 	wanted bool
 	// leaving: it has been asked to leave, and will end.
 	leaving bool
-	kn      *kn.Node
-	dpm     *dpmnode.Node
+	// silent: nobody will learn of its death by its connections.
+	silent bool
+	kn     *kn.Node
+	dpm    *dpmnode.Node
 }
 
 // start starts the process, unless it runs.
@@ -81,7 +83,7 @@ func (p *process) crash() {
 		p.w.crashPool()
 	}
 	node := p.node
-	if !p.machineLost() {
+	if !p.silent && !p.machineLost() {
 		p.w.fabric.Drop(p.ip)
 	}
 	node.Crash()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dinomo-kv/dinomo/actors/client/history"
 	simfabric "github.com/dinomo-kv/dinomo/dpm/fabric/sim"
+	"github.com/dinomo-kv/dinomo/hashring"
 )
 
 // Result says how a simulation ended.
@@ -105,7 +106,7 @@ func (w *World) play(report *Report) {
 	healed := w.now()
 	if late := w.serveAll(); len(late) > 0 {
 		report.Result = NotLive
-		w.watch.violation("liveness: %v after everything was healed these keys were not served: %s", w.o.Liveness, strings.Join(late, ", "))
+		w.watch.violation("liveness: %v after everything was healed this was not done: %s", w.o.Liveness, strings.Join(late, ", "))
 		return
 	}
 	report.RecoverySeconds = (w.now() - healed).Seconds()
@@ -126,8 +127,34 @@ func (w *World) serveAll() (late []string) {
 			w.until(c, kind, keyName(i), missing)
 		}
 	}
-	w.runUntil(w.o.Liveness, func() bool { return len(missing) == 0 && w.idle() })
-	return slices.Sorted(maps.Keys(missing))
+	w.runUntil(w.o.Liveness, func() bool { return len(missing) == 0 && w.idle() && len(w.strangers()) == 0 })
+	late = slices.Sorted(maps.Keys(missing))
+	for _, p := range w.strangers() {
+		late = append(late, p.name+" in the map")
+	}
+	return late
+}
+
+// strangers lists the KNs that should be members of the map in force, with all threads at its epoch, and are not.
+func (w *World) strangers() []*process {
+	var all []*process
+	m := w.currentMap()
+	for _, p := range w.kns {
+		if !p.wanted || p.leaving {
+			continue
+		}
+		if p.kn == nil || m == nil || p.kn.Epoch() != m.Epoch() || !isMember(m, p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// isMember says whether a map has the process, in its present run.
+func isMember(m *hashring.Map, p *process) bool {
+	rank, incarnation := p.kn.Rank()
+	member, ok := m.Member(rank)
+	return ok && member.Incarnation == incarnation
 }
 
 // until repeats an operation until it succeeds; while it has not, it is in missing.

@@ -28,7 +28,8 @@ import (
 //	get, delete [client=N] [kn=N] k... [nowait]
 //	                             clients' operations, sent together; kn=N says who shall own the keys where they are named first
 //	await                        waits for the operations that nobody waited for
-//	crash NAME, start NAME       kill -9 (of the pool's node: a power cut), and a start
+//	crash NAME [silent], start NAME
+//	                             kill -9 (of the pool's node: a power cut), and a start; silent: the machine is lost, its connections are not
 //	failover NAME                the management node says that it has waited for the process; waits for a map without it
 //	expire NAME [within=N]       waits until its lease has run out, and a map without it is in force: after N ms at most
 //	join NAME, leave NAME [nowait]
@@ -38,7 +39,7 @@ import (
 //	heal                         mends all links
 //	deliver drop|hold|repeat=MESSAGE [from=NAME] [to=NAME] [times=N]
 //	                             what becomes of the next N (all) such messages; repeat delivers each twice more, late
-//	release [order=reverse]      lets go what was held, and holds nothing more
+//	release [order=reverse]      lets go what was held; all messages are delivered from now on
 //	tick ms=N                    lets time pass
 //	state                        the map in force, and who serves the keys
 //	events                       what coordinators decided since the last time
@@ -136,7 +137,7 @@ func (a *arguments) names() []string {
 		switch {
 		case arg.Key == "kn":
 			names = append(names, "kn"+arg.Vals[0])
-		case len(arg.Vals) == 0:
+		case len(arg.Vals) == 0 && arg.Key != "silent":
 			names = append(names, arg.Key)
 		}
 	}
@@ -218,7 +219,11 @@ func (s *scenario) each(a *arguments, do func(*process), done func(*process) boo
 func always(*process) bool { return true }
 
 func (s *scenario) crash(a *arguments) (string, error) {
-	return s.each(a, (*process).crash, always)
+	silent := a.HasArg("silent")
+	return s.each(a, func(p *process) {
+		p.silent = silent
+		p.crash()
+	}, always)
 }
 
 func (s *scenario) pause(a *arguments) (string, error) {
@@ -681,7 +686,7 @@ func (s *scenario) again(h heldFrame) {
 }
 
 func (s *scenario) release(a *arguments) (string, error) {
-	s.rules = slices.DeleteFunc(s.rules, func(r *rule) bool { return r.action == "hold" })
+	s.rules = nil
 	held := s.held
 	s.held = nil
 	if a.text("order") == "reverse" {
