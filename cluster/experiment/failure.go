@@ -362,7 +362,8 @@ func (r *TimedReport) explain() {
 	for i := range r.Failovers {
 		f := &r.Failovers[i]
 		for _, m := range r.Marks {
-			if m.AtSeconds >= f.AtSeconds && strings.HasPrefix(m.Label, "epoch") {
+			// The M-node may have been faster than this process to hear of the end.
+			if m.AtSeconds >= f.AtSeconds-0.1 && strings.HasPrefix(m.Label, "epoch") && strings.Contains(m.Label, "failure of "+f.KN) {
 				f.Change = m.Label
 				break
 			}
