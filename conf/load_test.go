@@ -235,3 +235,32 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSet gives any text as --set and as a variable of the environment. What loads is shown so that it loads to the same.
+func FuzzSet(f *testing.F) {
+	for _, text := range []string{"threads.memory=3", "server.routing=1.2.3.4,::1", "capacities.memory-cap=1.5GiB", "policy.timeout=1m30s", "kvs_config.cache-policy=static:0.5",
+		"policy.weight-or-vratio=nan", "=", "a=b", "threads.memory", "dinomo.pool.path=a=b", "policy.timeout=1e400s", "capacities.storage-cap=-1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		l, err := Load(Sources{Set: []string{text}, Environment: func(string) (string, bool) { return text, text != "" }})
+		if err != nil {
+			if l, err = Load(Sources{Set: []string{text}}); err != nil {
+				return
+			}
+		}
+		var assignments []string
+		for _, k := range l.keys {
+			assignments = append(assignments, k.path+"="+k.value.String())
+		}
+		again, err := Load(Sources{Set: assignments})
+		if err != nil {
+			t.Fatalf("what %q comes to does not load: %v", text, err)
+		}
+		for i, k := range again.keys {
+			if k.value.String() != l.keys[i].value.String() {
+				t.Fatalf("%s is %s, and then %s", k.path, l.keys[i].value, k.value)
+			}
+		}
+	})
+}

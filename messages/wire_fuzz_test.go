@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -211,6 +212,39 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 		if err := Unmarshal(wire, again); err != nil || !Equal(m, again) {
 			t.Fatalf("%x becomes %x, which is something else: %v", b, wire, err)
+		}
+	})
+}
+
+// FuzzParseMetadataPayload: a metadata payload that is taken is made again from what was taken.
+func FuzzParseMetadataPayload(f *testing.F) {
+	for _, m := range []Message{&ReplicationFactor{Key: "a"}, &ServerThreadStatistics{Epoch: 3}} {
+		payload, err := MetadataPayload(7, m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(payload)
+	}
+	f.Add([]byte{})
+	f.Add([]byte{0xff})
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		for _, kind := range []func() Message{func() Message { return &ReplicationFactor{} }, func() Message { return &ServerThreadStatistics{} }} {
+			m := kind()
+			timestamp, err := ParseMetadataPayload(payload, m)
+			if err != nil {
+				if !errors.Is(err, ErrMalformed) {
+					t.Errorf("%v wraps no sentinel", err)
+				}
+				continue
+			}
+			made, err := MetadataPayload(timestamp, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := kind()
+			if stamp, err := ParseMetadataPayload(made, again); err != nil || stamp != timestamp || !proto.Equal(m, again) {
+				t.Errorf("%v at %d became %v at %d (%v)", m, timestamp, again, stamp, err)
+			}
 		}
 	})
 }
