@@ -150,6 +150,21 @@ class HostileTest(ClusterTest):
         await_true("descriptors fall back", lambda: descriptors(pid) <= descriptors_before + 8)
         self.good_is_served()
 
+    def test_more_connections_than_there_may_be(self) -> None:
+        """Peers that connect and say nothing, more than a thread takes: a client that comes after them is served."""
+        limit = 4096
+        count = descriptors_to_spare(limit + 400)
+        if count < limit + 100:
+            self.skipTest(f"this process may open {count} sockets, a thread takes {limit}")
+        for n in range(count):
+            self.dial(kn(0), PORTS.kn_request, BAD_ENDS["idle"])
+        late = AnnaCppClient([route(i) for i in range(ROUTES)], ROUTE_THREADS, tool(0), 1)
+        self.addCleanup(late.close)
+        for n in range(20):
+            late.put_lww(self.key(n), b"v")
+            self.assertEqual(late.get_lww(self.key(n)), b"v")
+        self.assertLessEqual(connections(kn(0), {PORTS.kn_request}), limit)
+
     def test_slow_reader(self) -> None:
         """A client that asks for 100 MB and reads none of it: its answers are dropped, nobody else's."""
         key = self.key("large")
