@@ -14,13 +14,16 @@ import (
 // dead. The process must start anew.
 var ErrEvicted = errors.New("the cluster goes on without this node, which it took for dead; start it again")
 
-// leaving is the node's orderly end: it says goodbye until a map leaves it out, reports that it is done, and ends.
+// leaving is the node's orderly end: it says goodbye until a map leaves it out, reports that it is done, and ends. Before it does,
+// it tells clients for a while where their keys are now: Anna's Python client neither gives a request up nor repeats it.
 type leaving struct {
 	asked  bool
 	report string // who asked by Anna's self-depart message, and wants to hear when it is done
 	at     time.Time
 	gone   hashring.Epoch // the map that leaves it out: it ends when every thread has it, and whoever asked knows. 0: none
 	over   bool
+	ends   time.Time // when the node that has left ends; zero until the farewell begins
+	polite bool      // the farewell is on
 }
 
 // leaveNow asks the control actor to begin the node's orderly end.
@@ -40,12 +43,16 @@ func (l *leaving) begin(c *control, report string, now time.Time, out *runtime.O
 	c.o.Logf("leaves the cluster")
 	if !c.joined {
 		l.done(c, out)
+		c.finish(nil)
 		return
 	}
 	l.tick(c, now, out)
 }
 
 func (l *leaving) tick(c *control, now time.Time, out *runtime.Outbox) {
+	if l.polite {
+		l.farewell(c, now)
+	}
 	if !l.asked || l.over || now.Sub(l.at) < announceEvery {
 		return
 	}
@@ -73,10 +80,22 @@ func (l *leaving) left(c *control, epoch hashring.Epoch) {
 func (l *leaving) acknowledged(c *control, out *runtime.Outbox) {
 	if l.gone > 0 && !l.over && c.installedBy(l.gone) {
 		l.done(c, out)
+		l.polite = true
 	}
 }
 
-// done reports as Anna's nodes do and ends the node; what is queued leaves first.
+// farewell ends the node when it has answered for long enough.
+func (l *leaving) farewell(c *control, now time.Time) {
+	switch {
+	case l.ends.IsZero():
+		l.ends = now.Add(c.o.Farewell)
+	case !now.Before(l.ends):
+		l.polite = false
+		c.finish(nil)
+	}
+}
+
+// done reports as Anna's nodes do; what is queued leaves before the node ends.
 func (l *leaving) done(c *control, out *runtime.Outbox) {
 	l.over = true
 	text := messages.DepartDone{Node: messages.Node{Tier: messages.Tier_MEMORY, PublicIP: c.o.PublicIP, PrivateIP: c.o.PrivateIP}}.String()
@@ -92,5 +111,4 @@ func (l *leaving) done(c *control, out *runtime.Outbox) {
 		}
 	}
 	c.o.Logf("has left the cluster")
-	c.finish(nil)
 }

@@ -62,6 +62,9 @@ type Options struct {
 	ReportPeriod, KeyReportPeriod time.Duration
 	// ResumeTimeout is how long a change of ownership may stay undecided before the node settles it itself. Default 15 s.
 	ResumeTimeout time.Duration
+	// Farewell is how long a node that has left goes on to answer, with WRONG_THREAD and the new owners. Default 2 s: a client that
+	// uses its keys more often than that never asks a node that is not there.
+	Farewell time.Duration
 	// HeldRequests and HeldBytes bound what one thread holds back of requests for keys that are moving; more are
 	// refused as OVERLOADED. Default 4096 and 8 MiB.
 	HeldRequests, HeldBytes int
@@ -96,6 +99,7 @@ func (o *Options) EnsureDefaults() {
 	set(&o.ReportPeriod, 5*time.Second)
 	set(&o.KeyReportPeriod, 20*time.Second)
 	set(&o.ResumeTimeout, 15*time.Second)
+	set(&o.Farewell, 2*time.Second)
 	set(&o.HeldRequests, 4096)
 	set(&o.HeldBytes, 8<<20)
 	set(&o.DrainRequests, 512)
@@ -148,7 +152,7 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("kn options: %w", err)
 		}
 	}
-	for _, d := range []time.Duration{o.DialTimeout, o.VerbTimeout, o.WriteWait, o.MapPeriod, o.ReportPeriod, o.KeyReportPeriod, o.ResumeTimeout} {
+	for _, d := range []time.Duration{o.DialTimeout, o.VerbTimeout, o.WriteWait, o.MapPeriod, o.ReportPeriod, o.KeyReportPeriod, o.ResumeTimeout, o.Farewell} {
 		if d < 0 {
 			return fmt.Errorf("kn options: a duration is negative: %v", d)
 		}

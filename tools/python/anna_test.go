@@ -35,7 +35,7 @@ func TestAnnasPeers(t *testing.T) {
 	for _, c := range []annaCase{
 		{"anna", fmt.Sprintf("127.%d.201.0/24", third), []string{"dinomo.ports=anna"}, []string{"DINOMO_PORTS=anna"}, []string{"discover", "-v", "-s", "tests/anna", "-t", "."}},
 		{"dinomo", fmt.Sprintf("127.%d.202.0/24", third), []string{"dinomo.lww=timestamp"}, []string{"DINOMO_PORTS=dinomo", "DINOMO_LWW=timestamp"},
-			[]string{"-v", "tests.anna.test_clients.CppClientTest", "tests.anna.test_differences", "tests.anna.test_gossip", "tests.anna.test_metadata", "tests.anna.test_churn"}},
+			[]string{"-v", "tests.anna.test_clients.CppClientTest", "tests.anna.test_differences", "tests.anna.test_gossip", "tests.anna.test_metadata", "tests.anna.test_churn", "tests.test_cluster"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if testing.Short() && c.name != "anna" {

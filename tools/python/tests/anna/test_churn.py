@@ -1,11 +1,12 @@
 """Anna's clients while nodes come and go, through the management node's strings."""
 
+import threading
 from typing import Iterable, List, Set
 
 from dinomo.pb import metadata_pb2 as metadata, request_pb2 as pb
 
 from .cluster import KNS, PORTS, ROUTE_THREADS, ROUTES, ClusterTest, await_true, kn, manage, route, tool
-from .peers import AnnaCppClient, AnnaPythonClient
+from .peers import AnnaCppClient, AnnaPythonClient, Hangs
 
 
 class ChurnTest(ClusterTest):
@@ -13,9 +14,23 @@ class ChurnTest(ClusterTest):
         found = metadata.ClusterMembership.FromString(self.ask(f"tcp://{route(0)}:{PORTS.route_seed}", b"join"))
         return sorted(s.private_ip for t in found.tiers if t.tier_id == metadata.MEMORY for s in t.servers)
 
-    def churn(self, text: str, members: List[str], keys: Iterable[str]) -> None:
-        """Add or remove, and wait until every routing node has the map: a node that has only announced itself owns nothing."""
-        self.push(f"tcp://{manage()}:{PORTS.churn}", text.encode())
+    def add(self, keys: Iterable[str]) -> str:
+        """Have a node join, and return its address."""
+        before = self.members()
+        self.push(f"tcp://{manage()}:{PORTS.churn}", b"add:1:memory")
+        await_true("a node joins", lambda: len(self.members()) == len(before) + 1)
+        (joined,) = set(self.members()) - set(before)
+        self.in_force(before + [joined], keys)
+        return joined
+
+    def remove(self, ip: str, keys: Iterable[str]) -> None:
+        """Have a node leave."""
+        after = [member for member in self.members() if member != ip]
+        self.push(f"tcp://{manage()}:{PORTS.churn}", f"remove:{ip}:memory".encode())
+        self.in_force(after, keys)
+
+    def in_force(self, members: List[str], keys: Iterable[str]) -> None:
+        """Wait until every routing node has the map: a node that has only announced itself owns nothing."""
         names_at, names = self.listen_anywhere()
 
         def owners(i: int) -> Set[str]:
@@ -25,8 +40,8 @@ class ChurnTest(ClusterTest):
             return {at[len("tcp://"):].partition(":")[0] for a in response.addresses for at in a.ips}
 
         for i in range(ROUTES):
-            await_true(text, lambda: owners(i) == set(members))
-        await_true(text, lambda: self.members() == sorted(members))
+            await_true(f"the members are {members}", lambda: owners(i) == set(members))
+        await_true(f"the members are {members}", lambda: self.members() == sorted(members))
 
     def test_keys_that_move(self) -> None:
         """A node joins and leaves again. The C++ client finds its way by itself: WRONG_THREAD where the old owner is still
@@ -39,10 +54,9 @@ class ChurnTest(ClusterTest):
         for key, value in values.items():
             self.assertTrue(python.put(key, value))
             self.cpp_reads(cpp, key, value)
-        before = self.members()
-        self.assertEqual(before, [kn(i) for i in range(KNS)])
+        self.assertEqual(self.members(), [kn(i) for i in range(KNS)])
 
-        self.churn("add:1:memory", before + [kn(KNS)], values)
+        joined = self.add(values)
         moved, disowned = 0, cpp.disowned
         for key, value in values.items():
             self.cpp_reads(cpp, key, value)
@@ -58,7 +72,7 @@ class ChurnTest(ClusterTest):
             while not python.put(key, b"anew"):
                 self.assertEqual((python.last[key].error, python.last[key].invalidate), (pb.WRONG_THREAD, True))
 
-        self.churn(f"remove:{kn(KNS)}:memory", before, values)
+        self.remove(joined, values)
         python.close()
         python = AnnaPythonClient(route(0), tool(0), local=True)  # under the same address
         self.addCleanup(python.close)
@@ -72,6 +86,43 @@ class ChurnTest(ClusterTest):
         while t.error == pb.TIMEOUT:
             t = cpp.get(key)
         self.assertEqual((t.error, pb.LWWValue.FromString(t.payload).value), (pb.NO_ERROR, value))
+
+    def test_a_busy_python_client_outlives_a_leave(self) -> None:
+        """A node that leaves answers for a while yet, so that a client that never asks twice learns where its keys went instead of
+        waiting for ever."""
+        everything = [self.key(i) for i in range(300)]
+        joined = self.add(everything)
+        client = AnnaPythonClient(route(0), tool(0), local=True)
+        self.addCleanup(client.close)
+        for key in everything:
+            while not client.put(key, key.encode()):
+                pass
+        keys = [key for key in everything if client.known[key][0].startswith(f"tcp://{joined}:")][:8]
+        self.assertTrue(keys)
+        left = threading.Event()
+        trouble: List[str] = []
+
+        def work() -> None:
+            wanted = set(keys)
+            while wanted:
+                last = left.is_set()
+                for key in keys:
+                    try:
+                        found = client.get(key)[key]
+                    except Hangs:
+                        trouble.append(f"{key} is asked for at a node that has left, and nobody answers")
+                        return
+                    if found not in (None, key.encode()):
+                        trouble.append(f"{key} reads as {found!r}")
+                    if last and found is not None:
+                        wanted.discard(key)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        self.remove(joined, everything)
+        left.set()
+        thread.join()
+        self.assertEqual(trouble, [])
 
     def test_restart_count(self) -> None:
         self.assertEqual(self.ask(f"tcp://{manage()}:{PORTS.restart_count}", f"restart:{kn(0)}".encode()), b"0")
