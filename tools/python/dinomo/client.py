@@ -114,6 +114,7 @@ class Client:
     # The other lattices: a put adds to what is there, by the type's rule.
 
     def get_set(self, key: str) -> Optional[Set[bytes]]:
+        """The members of a set."""
         return self._get(key, pb.SET, lambda payload: set(lattices.decode_set(payload)))
 
     def put_set(self, key: str, members: Iterable[bytes]) -> None:
@@ -121,6 +122,7 @@ class Client:
         self.put_payload(key, pb.SET, lattices.encode_set(members))
 
     def get_ordered_set(self, key: str) -> Optional[List[bytes]]:
+        """The members of an ordered set, in order."""
         return self._get(key, pb.ORDERED_SET, lattices.decode_set)
 
     def put_ordered_set(self, key: str, members: Iterable[bytes]) -> None:
@@ -128,6 +130,7 @@ class Client:
         self.put_payload(key, pb.ORDERED_SET, lattices.encode_set(members))
 
     def get_single_causal(self, key: str) -> Optional[Causal]:
+        """A value with its vector clock; several values where concurrent writes met."""
         return self._get(key, pb.SINGLE_CAUSAL, lattices.decode_single_causal)
 
     def put_single_causal(self, key: str, value: Causal) -> None:
@@ -135,6 +138,7 @@ class Client:
         self.put_payload(key, pb.SINGLE_CAUSAL, lattices.encode_single_causal(value))
 
     def get_multi_causal(self, key: str) -> Optional[Causal]:
+        """As get_single_causal, with dependencies."""
         return self._get(key, pb.MULTI_CAUSAL, lattices.decode_multi_causal)
 
     def put_multi_causal(self, key: str, value: Causal) -> None:
@@ -142,6 +146,7 @@ class Client:
         self.put_payload(key, pb.MULTI_CAUSAL, lattices.encode_multi_causal(value))
 
     def get_priority(self, key: str) -> Optional[Priority]:
+        """The value of the smallest priority that was offered."""
         return self._get(key, pb.PRIORITY, lattices.decode_priority)
 
     def put_priority(self, key: str, priority: float, value: bytes) -> None:
