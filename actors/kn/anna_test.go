@@ -252,6 +252,31 @@ func TestLeavesWhenTold(t *testing.T) {
 	}
 }
 
+// TestAnswersAfterLeaving: a node that has left tells clients so until its farewell is over, rather than letting them wait for ever.
+func TestAnswersAfterLeaving(t *testing.T) {
+	r, n, m, c, boss := monitored(t, func(o *Options) { o.Farewell = time.Hour })
+	done := r.peer(r.ip(3), messages.MonitorDepartDone)
+	rank, _ := n.Rank()
+	key := keysOf(m, rank, 1, 1)[0]
+	at := owner(t, m, key)
+	n.Leave()
+	control1(boss, "a goodbye", func(*messages.NodeBye) bool { return true })
+	empty := newMap(t, r.spec())
+	r.prepare(c, boss, n, empty, "p")
+	control1(boss, "the answer to the prepare", func(m *messages.OwnershipPrepared) bool { return m.GetOk() })
+	r.swap(r.spec())
+	c.tell(n, &messages.OwnershipCommit{Map: ownership.ToWire(empty, "test"), ResponseAddress: boss.pull.Address(), RequestId: "c"})
+	done.wait("the report that it is done", func([]byte) bool { return true })
+	for range 50 {
+		for _, request := range []*messages.KeyRequest{get(key), put(key, "v")} {
+			answer := c.ask(at, request).Tuples[0]
+			if answer.Error != messages.AnnaError_WRONG_THREAD || !answer.Invalidate {
+				t.Fatalf("a node that has left answers %s", messages.Text(answer))
+			}
+		}
+	}
+}
+
 // TestEvictedNodeSaysSo: a node that a map leaves out without asking it does not pretend to have left in order.
 func TestEvictedNodeSaysSo(t *testing.T) {
 	r, n, _, _, _ := monitored(t, nil)
