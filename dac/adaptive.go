@@ -23,6 +23,8 @@ type adaptive struct {
 	epoch  epoch
 	ranks  ranking
 	margin margin
+	// replaced: it was a shortcut, not a value, that last made room for a shortcut.
+	replaced bool
 }
 
 // hitUnit is one hit in the counts of value entries, which are fixed-point numbers so that
@@ -104,6 +106,7 @@ func (a *adaptive) clear(c *Cache, hash uint64, wasRead bool) (level uint64, ok 
 		if value != noSlot && (shortcut == noSlot || valueSaves <= shortcutSaves) && valueSaves < a.shortcutSaves(c, a.epoch.credit(hits)) {
 			c.stats.demotions++
 			c.demote(value)
+			a.replaced = false
 			continue
 		}
 		if shortcut == noSlot {
@@ -119,6 +122,8 @@ func (a *adaptive) clear(c *Cache, hash uint64, wasRead bool) (level uint64, ok 
 		evicted := c.table.hash(shortcut)
 		y.atLeast(c.table.address(evicted), evicted, levelHits[least]-1)
 		c.removeShortcut(shortcut)
+		c.table.ease(extraReplaced)
+		a.replaced = true
 	}
 	y.less(home, hash, levelHits[level]-1)
 	return level, true

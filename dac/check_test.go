@@ -75,8 +75,8 @@ func (c *Cache) check() error {
 	if byLevel != c.lfu.byLevel {
 		return fmt.Errorf("shortcuts by level are %v, want %v", c.lfu.byLevel, byLevel)
 	}
-	if a := c.adaptive; a != nil && (ranks.byRank != a.ranks.byRank || ranks.byHits != a.ranks.byHits) {
-		return fmt.Errorf("values by rank are %v and %v, want %v and %v", a.ranks.byRank, a.ranks.byHits, ranks.byRank, ranks.byHits)
+	if a := c.adaptive; a != nil && (ranks.byRank != a.ranks.byRank || ranks.byHits != a.ranks.byHits || ranks.hits != a.ranks.hits) {
+		return fmt.Errorf("values by rank are %v and %v, %d hits; want %v and %v, %d", a.ranks.byRank, a.ranks.byHits, a.ranks.hits, ranks.byRank, ranks.byHits, ranks.hits)
 	}
 	return c.checkRecency()
 }

@@ -30,9 +30,10 @@ func (t *table) place(hash, state, payload uint64) (slotID, bool) {
 	if s == noSlot {
 		if s = t.firstFree(other); s == noSlot {
 			end := t.search(home, other)
-			if t.found(end >= 0); end < 0 {
+			if end < 0 {
 				return noSlot, false
 			}
+			t.ease(1)
 			s = t.follow(end)
 		}
 		if uint64(s)/bucketWords == other {

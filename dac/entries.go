@@ -14,6 +14,9 @@ func (c *Cache) putShortcut(hash, shortcut, level uint64) bool {
 	}
 	if _, ok := c.table.place(hash, level, shortcut); !ok {
 		weakest := c.table.path.weakest
+		if c.adaptive != nil && !c.adaptive.replaced {
+			c.table.loosen()
+		}
 		if weakest == noSlot {
 			c.stats.rejected++
 			return false

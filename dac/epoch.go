@@ -126,6 +126,7 @@ func (p *epoch) tick(c *Cache, a *adaptive, hash uint64) {
 	values := c.stats.valueHits - p.values
 	p.window, p.values = c.stats.lookups(), c.stats.valueHits
 	if !p.passing {
+		p.value.expect(float64(a.ranks.hits) / hitUnit / max(p.reads, 1))
 		left := p.left(float64(values)/float64(n), float64(p.hotHits)/float64(n), float64(n))
 		switch {
 		case left < 1:
@@ -186,6 +187,10 @@ func (w *watch) see(share float64) {
 	}
 	w.usual += (share - w.usual) / 8
 }
+
+// expect keeps the usual share at what the hits of those that are watched say: they may have
+// become fewer for another reason than popularity, such as room for shortcuts.
+func (w *watch) expect(share float64) { w.usual = min(w.usual, share) }
 
 // fall returns by how much a share in n reads is below the usual one, 0 if that may be chance
 // or is not even the part least of it.

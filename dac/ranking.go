@@ -8,6 +8,7 @@ import "math/bits"
 type ranking struct {
 	byRank     [maxRank + 1]uint32
 	byHits     [lowLevels + 1]uint32 // values with so many whole hits
+	hits       uint64                // of all values together
 	queue      [rankQueue]uint64     // hashes
 	head, size int
 	cut        int // candidates above this rank are no longer any
@@ -38,6 +39,7 @@ func steps(n uint32) int {
 func rankOf(hits uint32, size int) int { return steps(hits) - steps(uint32(size)) + rankOffset }
 
 func (q *ranking) added(hits uint32, size int) {
+	q.hits += uint64(hits)
 	q.byRank[rankOf(hits, size)]++
 	if n := hits / hitUnit; n <= lowLevels {
 		q.byHits[n]++
@@ -45,6 +47,7 @@ func (q *ranking) added(hits uint32, size int) {
 }
 
 func (q *ranking) removed(hits uint32, size int) {
+	q.hits -= uint64(hits)
 	q.byRank[rankOf(hits, size)]--
 	if n := hits / hitUnit; n <= lowLevels {
 		q.byHits[n]--
@@ -53,6 +56,7 @@ func (q *ranking) removed(hits uint32, size int) {
 
 // changed records that a value's hits went from one number to another.
 func (q *ranking) changed(from, to uint32, size int) {
+	q.hits += uint64(to) - uint64(from)
 	if a, b := steps(from), steps(to); a != b {
 		base := rankOffset - steps(uint32(size))
 		q.byRank[base+a]--

@@ -44,11 +44,14 @@ const (
 	// or nearly all buckets are split, and in between extra buckets are paid for.
 	entryBytes = slotBytes + 1
 
-	// An entry that finds no slot calls for extraStep buckets, which are taken back one by one,
-	// after so many entries that find one each: one in 4096 finds none.
-	extraStep  = 16
-	extraEase  = 256
-	extraShare = 16 // of the buckets, the most
+	// An entry that finds no slot calls for extraStep buckets. They are taken back one by one,
+	// each after extraEase entries that were hard to place and found one: one in 4096 finds none.
+	// Where shortcuts go for others anyway, one may as well go that was in the way: no buckets
+	// are called for, and each that goes counts as extraReplaced of those entries.
+	extraStep     = 16
+	extraEase     = 256
+	extraReplaced = 32
+	extraShare    = 16 // of the buckets, the most
 )
 
 // A slotID is the number of a slot's mark among the table's words; its payload is bucketSlots on.
@@ -67,7 +70,7 @@ type table struct {
 	tally     *tally
 	perBucket int // bytes, those of the tally included
 	// extra buckets keep the table less full than its price allows, as many as it takes for
-	// nearly all new entries to find a slot; easy counts those that did.
+	// nearly all new entries to find a slot; easy counts signs that fewer would do.
 	extra uint64
 	easy  int
 }
@@ -267,15 +270,16 @@ func (t *table) used() int {
 	return max(t.entries*entryBytes+int(t.extra)*t.perBucket, minBuckets*t.perBucket)
 }
 
-// found follows how hard it is to find a slot.
-func (t *table) found(ok bool) {
-	switch {
-	case !ok:
-		t.extra, t.easy = min(t.extra+extraStep, t.buckets/extraShare), 0
-	case t.extra > 0:
-		if t.easy++; t.easy >= extraEase {
-			t.extra, t.easy = t.extra-1, 0
-		}
+// loosen takes extra buckets on: an entry found no slot where there was to be one.
+func (t *table) loosen() { t.extra, t.easy = min(t.extra+extraStep, t.buckets/extraShare), 0 }
+
+// ease takes extra buckets back after so many signs that they are not needed.
+func (t *table) ease(signs int) {
+	if t.extra == 0 {
+		return
+	}
+	if t.easy += signs; t.easy >= extraEase {
+		t.extra, t.easy = t.extra-1, 0
 	}
 }
 

@@ -52,6 +52,7 @@ func growAndShrink(t *testing.T, seed uint64, tb *table, mayFail, mayLose int) {
 			entries[h] = p
 		} else {
 			failures++
+			tb.loosen()
 		}
 	}
 	if failures > mayFail {
