@@ -18,7 +18,7 @@ CACHE_MB    ?=
 # Empty: no JSON file.
 REPORT      ?=
 
-.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system sim-mutants mutants mutants-crash space bench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
+.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system sim-mutants mutants mutants-crash space soak bench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -99,6 +99,13 @@ space: ## the pool's use of space over POOLFULS times its size of updates, as a 
 
 mutants-crash: ## take every flush and fence of the pool away, one at a time: the crash tests must notice
 	CRASH_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v -run '^TestCrashTestsBite$$' ./dpm
+
+SOAK_SECONDS ?= 600
+# Empty: no file with the samples.
+MEMORY       ?=
+soak: build ## run for SOAK_SECONDS and watch the KNs' memory: within cache and constant (MEMORY=file: samples as JSON)
+	$(BIN) soak --seconds $(SOAK_SECONDS) --keys $(KEYS) --value $(VALUE) --kns $(KNS) --threads $(THREADS) --zipf $(ZIPF) \
+	  --outstanding $(OUTSTANDING) --fabric $(FABRIC) $(if $(CACHE_MB),--cache-mb $(CACHE_MB)) $(if $(REPORT),--report $(REPORT)) $(if $(MEMORY),--memory $(MEMORY))
 
 bench: build ## benchmarks: fabric, engine, transport, cache, cluster
 	$(GO) test -run '^$$' -bench . -benchmem ./dac ./dpm/... ./hashring ./messages ./actors/...

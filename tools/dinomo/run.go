@@ -25,6 +25,11 @@ type runFlags struct {
 	threads, cacheMB int
 	fabric, report   string
 	keep             string
+
+	// watch begins to watch a cluster that is about to run, and returns what ends that. conclude shows and judges what was seen,
+	// after the report. Nil: nothing is watched.
+	watch    func(context.Context, *conf.Loaded, *cluster.Cluster) (end func(), err error)
+	conclude func(io.Writer) error
 }
 
 func runCommand() *cobra.Command {
@@ -36,6 +41,13 @@ Zipf-distributed keys, prints what clients saw and what each KN did, and stops e
   dinomo run --keys 1000000 --seconds 30 --kns 4 --zipf 1.2 --report report.json
   dinomo run --fabric tcp --cache-mb 64`,
 	}
+	f := newRunFlags(c)
+	c.RunE = func(c *cobra.Command, _ []string) error { return f.run(c) }
+	return c
+}
+
+// newRunFlags gives a command the flags of a run.
+func newRunFlags(c *cobra.Command) *runFlags {
 	f := &runFlags{configuration: configFlags(c)}
 	f.topology, f.network = topologyFlags(c)
 	flags := c.Flags()
@@ -49,8 +61,7 @@ Zipf-distributed keys, prints what clients saw and what each KN did, and stops e
 	flags.StringVar(&f.fabric, "fabric", "shm", "`shm, tcp or ibverbs`")
 	flags.StringVar(&f.report, "report", "", "`file` for the report as JSON")
 	flags.StringVar(&f.keep, "keep", "", "`directory` to keep pool and logs in; by default they are removed, and a pool that is there is an error")
-	c.RunE = func(c *cobra.Command, _ []string) error { return f.run(c) }
-	return c
+	return f
 }
 
 func (f *runFlags) run(c *cobra.Command) (err error) {
@@ -97,7 +108,10 @@ func (f *runFlags) run(c *cobra.Command) (err error) {
 	if err := report.WriteText(c.OutOrStdout()); err != nil {
 		return err
 	}
-	return file.write(report)
+	if err := file.write(report); err != nil || f.conclude == nil {
+		return err
+	}
+	return f.conclude(c.OutOrStdout())
 }
 
 // interrupted is the exit status of a process that SIGINT ended, as shells have it.
@@ -112,7 +126,14 @@ func (f *runFlags) measure(ctx context.Context, l *conf.Loaded, out io.Writer) (
 	f.fill(l, running)
 	progress := newProgress(out)
 	f.options.Progress = progress.update
+	end := func() {}
+	if f.watch != nil {
+		if end, err = f.watch(ctx, l, running); err != nil {
+			return nil, errors.Join(err, running.Close())
+		}
+	}
 	report, err := run.Run(ctx, f.options)
+	end()
 	progress.end()
 	return report, errors.Join(err, running.Close())
 }
