@@ -26,6 +26,9 @@ type UpOptions struct {
 	Binary string
 	// ReadyTimeout bounds the wait for the cluster to be ready. Default 60 s: opening a large pool takes its time.
 	ReadyTimeout time.Duration
+	// MaxRestarts is how often one of the nodes that Up starts may end by itself within a minute and be started again. Default: the
+	// provisioner's.
+	MaxRestarts int
 	// Logf receives a line for each node that starts or ends. Nil: silent.
 	Logf func(format string, args ...any)
 }
@@ -121,6 +124,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	if c.o.Binary != "" {
 		processes.Binary = c.o.Binary
+	}
+	if c.o.MaxRestarts != 0 {
+		processes.MaxRestarts = c.o.MaxRestarts
 	}
 	// A management node ends its own nodes first, each with the same time.
 	processes.StopTimeout += 2 * time.Second

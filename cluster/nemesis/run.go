@@ -118,7 +118,7 @@ func (r *run) play(ctx context.Context) (err error) {
 			Network: r.o.Network, KNs: r.o.KNs, Routes: r.o.Routes, Monitors: r.o.Monitors,
 			Invocation: cluster.Invocation{Set: r.o.configuration()},
 		},
-		Binary: r.o.Binary, Logf: r.o.Logf,
+		Binary: r.o.Binary, Logf: r.o.Logf, MaxRestarts: mostRestarts,
 	})
 	if err != nil {
 		return err
@@ -148,6 +148,9 @@ func (r *run) play(ctx context.Context) (err error) {
 	}
 	return errors.Join(err, r.recorder.Flush())
 }
+
+// mostRestarts is how often a node may be killed within a minute: more often than any choice of faults does it.
+const mostRestarts = 1000
 
 // connect makes the clients.
 func (r *run) connect() error {
