@@ -69,21 +69,67 @@ func (c CrashPanic) Unwrap() error { return ErrCrashed }
 
 // NewFake returns bytes of zero memory, all durable, that claims to have the durability given.
 func NewFake(bytes uint64, d Durability) *Fake {
-	m, err := mapAnonymous(bytes)
-	if err != nil {
-		panic(err)
+	f := newFake(bytes, d)
+	clear(f.mem)
+	return f
+}
+
+// newFake is NewFake with memory that may hold anything.
+func newFake(bytes uint64, d Durability) *Fake {
+	m := usedMappings.take(bytes)
+	if m.mem == nil {
+		var err error
+		if m, err = mapAnonymous(bytes); err != nil {
+			panic(err)
+		}
 	}
 	f := &Fake{mapping: m, durability: d}
 	f.mu.at = make([]int32, bytes/wordBytes)
 	f.mu.sites = map[Site]int{}
-	// Tests drop fakes by the thousand; the memory is not Go's, so give it back with the object.
-	runtime.AddCleanup(f, func(m mapping) { _ = m.unmap() }, m)
+	runtime.AddCleanup(f, usedMappings.give, m)
 	return f
+}
+
+// usedMappings keeps the memory of fakes that are gone. Tests drop fakes by the thousand: the memory is not Go's, and to map
+// fresh pages costs more than most of what is done with them.
+var usedMappings mappingPool
+
+type mappingPool struct {
+	mu    sync.Mutex
+	spare []mapping
+}
+
+// maxSpare bounds the mappings that wait to be used again.
+const maxSpare = 8
+
+// take returns a mapping of that size, or one without memory.
+func (p *mappingPool) take(bytes uint64) (m mapping) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.spare {
+		if p.spare[i].Bytes() == bytes {
+			m = p.spare[i]
+			p.spare = slices.Delete(p.spare, i, i+1)
+			return m
+		}
+	}
+	return m
+}
+
+// give keeps a mapping, in place of the one that has waited longest when there are too many.
+func (p *mappingPool) give(m mapping) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.spare) == maxSpare {
+		_ = p.spare[0].unmap()
+		p.spare = slices.Delete(p.spare, 0, 1)
+	}
+	p.spare = append(p.spare, m)
 }
 
 // NewFakeFrom returns a fake that holds image (copied), all durable.
 func NewFakeFrom(image []byte, d Durability) *Fake {
-	f := NewFake(uint64(len(image)), d)
+	f := newFake(uint64(len(image)), d)
 	copy(f.mem, image)
 	return f
 }
