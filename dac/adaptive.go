@@ -79,7 +79,7 @@ func (a *adaptive) admit(c *Cache, e *entry, wasRead bool) {
 	if c.locateShortcut(e.hash) != noSlot {
 		return
 	}
-	if c.storable(e) && c.room(c.chunkCost(e)+entryBytes) {
+	if c.storable(e) && c.room(1, c.chunkCost(e)) {
 		c.putValue(e, hitUnit)
 		return
 	}
@@ -92,7 +92,7 @@ func (a *adaptive) admit(c *Cache, e *entry, wasRead bool) {
 // clear makes room for a new shortcut and returns the level it starts with.
 func (a *adaptive) clear(c *Cache, hash uint64, wasRead bool) (level uint64, ok bool) {
 	level = 1
-	if c.room(entryBytes) {
+	if c.room(1, 0) {
 		return level, true
 	}
 	y, home := c.table.tally, c.table.address(hash)
@@ -100,7 +100,7 @@ func (a *adaptive) clear(c *Cache, hash uint64, wasRead bool) (level uint64, ok 
 	if wasRead {
 		hits = y.read(home, hash, c.draw())
 	}
-	for !c.room(entryBytes) {
+	for !c.room(1, 0) {
 		value, valueSaves := a.cheapestValue(c)
 		shortcut, shortcutSaves := a.cheapestShortcut(c)
 		if value != noSlot && (shortcut == noSlot || valueSaves <= shortcutSaves) && valueSaves < a.shortcutSaves(c, a.epoch.credit(hits)) {
@@ -136,7 +136,7 @@ func (a *adaptive) promote(c *Cache, e *entry, hits float64) {
 	}
 	need := c.chunkCost(e)
 	saves := a.epoch.credit(hits) / float64(classBytes(c.pickClass(c.header+len(e.key)+len(e.value))))
-	for !c.room(need) {
+	for !c.room(0, need) {
 		if !a.giveUp(c, saves) {
 			return
 		}
@@ -188,10 +188,10 @@ func (a *adaptive) cheapestValue(c *Cache) (slotID, float64) {
 }
 
 // cheapestShortcut returns one of the shortcuts with the fewest hits, and what shortcuts at the
-// margin save a byte.
+// margin save a byte; noSlot if to give one up frees nothing.
 func (a *adaptive) cheapestShortcut(c *Cache) (slotID, float64) {
 	s := c.leastUsed()
-	if s == noSlot {
+	if s == noSlot || !c.table.frees() {
 		return noSlot, 0
 	}
 	return s, a.shortcutSaves(c, a.margin.of(c, a, c.table.mark(s)&levelMask))

@@ -16,6 +16,7 @@
 // through a shortcut, and reports writes, misses and what it read.
 //
 // Memory is taken outside Go's heap, page by page as it is needed: the garbage collector never
-// sees an entry. See table.go for the 16 bytes of a shortcut, classes.go for the chunks of
-// values, memory.go for how the budget is kept, and policy.go for what decides.
+// sees an entry. See table.go for the 16 bytes of a shortcut, tally.go for what is known of keys
+// without an entry, classes.go for the chunks of values, memory.go for how the budget is kept,
+// and policy.go for what decides.
 package dac

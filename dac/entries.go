@@ -7,7 +7,7 @@ import "github.com/dinomo-kv/dinomo/internal/invariant"
 // level, and the byte counts. A slotID does not survive any of them but setShortcut.
 
 // putShortcut adds a shortcut for a hash that has none, with as many hits as level stands for.
-// REQUIRES: room(0) for one entry. It fails, rarely, if its buckets hold nothing but values.
+// REQUIRES: room for one entry. It fails, rarely, if its buckets hold nothing but values.
 func (c *Cache) putShortcut(hash, shortcut, level uint64) bool {
 	if !c.ensureBuckets(c.table.entries + 1) {
 		return false

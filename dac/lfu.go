@@ -60,10 +60,10 @@ func (l *lfu) leastHits(n int) (float64, bool) {
 	return sum, true
 }
 
-// evictLeast removes one of the least used shortcuts and reports whether there was any.
+// evictLeast removes one of the least used shortcuts and reports whether that made room.
 func (c *Cache) evictLeast() bool {
 	s := c.leastUsed()
-	if s == noSlot {
+	if s == noSlot || !c.table.frees() {
 		return false
 	}
 	c.stats.evictedShortcuts++

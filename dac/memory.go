@@ -13,11 +13,6 @@ func (c *Cache) capacity() int {
 	return c.opts.BudgetBytes - c.fixedBytes - osPage*(c.activeClasses+c.table.regions())
 }
 
-// used is the number of bytes that entries and chunks take.
-func (c *Cache) used() int {
-	return c.table.used() + c.chunkBytes
-}
-
 // chunkCost returns what capacity loses when a chunk for a value entry is added.
 func (c *Cache) chunkCost(e *entry) int {
 	class := c.pickClass(c.header + len(e.key) + len(e.value))
@@ -31,8 +26,10 @@ func (c *Cache) chunkCost(e *entry) int {
 	}
 }
 
-// room reports whether this many more used bytes fit.
-func (c *Cache) room(n int) bool { return c.used()+n <= c.capacity() }
+// room reports whether so many more entries and so many more bytes of chunks fit.
+func (c *Cache) room(entries, bytes int) bool {
+	return c.table.usedBy(c.table.entries+entries)+c.chunkBytes+bytes <= c.capacity()
+}
 
 // storable reports whether a value may be kept as a value at all.
 func (c *Cache) storable(e *entry) bool {

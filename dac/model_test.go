@@ -180,3 +180,41 @@ func TestKeysOfEqualHash(t *testing.T) {
 		})
 	}
 }
+
+// The smallest table holds some 8,000 entries for the same bytes as none: whatever the policy,
+// 5,000 keys all stay, and values take the rest.
+func TestSmallestTableIsFilled(t *testing.T) {
+	for _, policy := range []string{PolicyAdaptive, PolicyPaper, PolicyStatic + ":0.8", PolicyShortcutOnly} {
+		c := newCache(t, Options{Policy: policy, BudgetBytes: MinBudgetBytes})
+		value := make([]byte, 1000)
+		read := func(n uint64) Kind {
+			key := binary.BigEndian.AppendUint64(nil, n)
+			hash := xxhash.Sum64(key)
+			r := c.Lookup(key, hash)
+			switch r.Kind {
+			case Miss:
+				c.InsertAfterMiss(key, hash, value, 0, n, 2)
+			case Shortcut:
+				c.PromoteAfterShortcutHit(key, hash, value, 0, n)
+			}
+			return r.Kind
+		}
+		for n := range uint64(5000) {
+			read(n)
+		}
+		for n := range uint64(100_000) {
+			read(n * n % 4999)
+		}
+		misses := 0
+		for n := range uint64(5000) {
+			if read(n) == Miss {
+				misses++
+			}
+		}
+		st := c.Stats()
+		if misses > 0 || st.Values+st.Shortcuts != 5000 || policy != PolicyShortcutOnly && st.Values < 50 {
+			t.Errorf("policy %s: %d misses, %d values and %d shortcuts of 5000 keys", policy, misses, st.Values, st.Shortcuts)
+		}
+		mustCheck(t, c, policy)
+	}
+}

@@ -147,7 +147,7 @@ func (c *Cache) rewriteOrDemote(s slotID, e *entry) {
 	if s = c.locateShortcut(e.hash); s == noSlot || c.table.payload(s) != e.shortcut || !c.storable(e) {
 		return
 	}
-	if c.room(c.chunkCost(e)) {
+	if c.room(0, c.chunkCost(e)) {
 		c.upgrade(e, hits)
 	}
 }

@@ -9,10 +9,10 @@ import "math"
 type paper struct{}
 
 func (p paper) missed(c *Cache, e *entry) {
-	if c.storable(e) && c.room(c.chunkCost(e)+entryBytes) && c.putValue(e, 1) {
+	if c.storable(e) && c.room(1, c.chunkCost(e)) && c.putValue(e, 1) {
 		return
 	}
-	for !c.room(entryBytes) {
+	for !c.room(1, 0) {
 		if c.oldest != noRef {
 			c.stats.demotions++
 			c.demote(c.valueSlot(c.oldest))
@@ -31,15 +31,15 @@ func (p paper) read(c *Cache, s slotID, e *entry) {
 	}
 	level := c.table.mark(s) & levelMask
 	hits := uint32(levelHits[level])
-	if need := c.chunkCost(e); !c.room(need) {
+	if need := c.chunkCost(e); !c.room(0, need) {
 		evict := (need + entryBytes - 1) / entryBytes
 		lost, ok := c.lfu.leastHits(evict)
 		if !ok || levelHits[level] <= lost*math.Max(1, c.miss.value()) {
 			return
 		}
-		for !c.room(need) && c.evictLeast() {
+		for !c.room(0, need) && c.evictLeast() {
 		}
-		if !c.room(need) {
+		if !c.room(0, need) {
 			return
 		}
 	}

@@ -12,9 +12,9 @@ func newStatic(c *Cache, share float64) static {
 	return static{share}
 }
 
-// fits makes room for a value of e, if the share can hold it, and else reports false. more is
-// what e takes beside its chunk: entryBytes if it has no entry yet.
-func (p static) fits(c *Cache, e *entry, more int) bool {
+// fits makes room for a value of e, if the share can hold it, and else reports false. entries is
+// 1 if it has no entry yet.
+func (p static) fits(c *Cache, e *entry, entries int) bool {
 	need := c.chunkCost(e)
 	limit := int(p.share * float64(c.capacity()))
 	if !c.storable(e) || need+entryBytes > limit {
@@ -23,12 +23,13 @@ func (p static) fits(c *Cache, e *entry, more int) bool {
 	for c.chunkBytes+c.values*entryBytes+need+entryBytes > limit {
 		p.retire(c)
 	}
-	return p.makeRoom(c, need+more)
+	return p.makeRoom(c, entries, need)
 }
 
-// makeRoom evicts shortcuts, and values if there are no shortcuts, until n bytes fit.
-func (p static) makeRoom(c *Cache, n int) bool {
-	for !c.room(n) {
+// makeRoom evicts shortcuts, and values if that frees nothing, until so many entries and bytes of
+// chunks fit.
+func (p static) makeRoom(c *Cache, entries, bytes int) bool {
+	for !c.room(entries, bytes) {
 		if c.evictLeast() {
 			continue
 		}
@@ -53,10 +54,10 @@ func (p static) retire(c *Cache) {
 }
 
 func (p static) missed(c *Cache, e *entry) {
-	if p.fits(c, e, entryBytes) && c.locateShortcut(e.hash) == noSlot && c.putValue(e, 1) {
+	if p.fits(c, e, 1) && c.locateShortcut(e.hash) == noSlot && c.putValue(e, 1) {
 		return
 	}
-	if p.share == 1 || !p.makeRoom(c, entryBytes) || c.locateShortcut(e.hash) != noSlot {
+	if p.share == 1 || !p.makeRoom(c, 1, 0) || c.locateShortcut(e.hash) != noSlot {
 		return
 	}
 	c.putShortcut(e.hash, e.shortcut, 1)

@@ -265,10 +265,14 @@ func (t *table) otherBucket(b, mark uint64) uint64 {
 	return t.address(h&^stateMask | alternate(h)&stateMask)
 }
 
-// used is the price of the entries, and of the room between them.
-func (t *table) used() int {
-	return max(t.entries*entryBytes+int(t.extra)*t.perBucket, minBuckets*t.perBucket)
+// usedBy is the price of so many entries, and of the room between them. The smallest table takes
+// no less when there are fewer.
+func (t *table) usedBy(entries int) int {
+	return max(entries*entryBytes+int(t.extra)*t.perBucket, minBuckets*t.perBucket)
 }
+
+// frees reports whether the table takes less without one of its entries.
+func (t *table) frees() bool { return t.usedBy(t.entries-1) < t.usedBy(t.entries) }
 
 // loosen takes extra buckets on: an entry found no slot where there was to be one.
 func (t *table) loosen() { t.extra, t.easy = min(t.extra+extraStep, t.buckets/extraShare), 0 }
