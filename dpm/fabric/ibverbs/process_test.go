@@ -12,8 +12,11 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/fabric/shm"
@@ -193,4 +196,66 @@ func TestHoldQueuePair(t *testing.T) {
 	}
 	fmt.Println("holding")
 	select {}
+}
+
+// TestLockedMemory: a user who may not lock as much memory as the pool has is told so.
+func TestLockedMemory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become somebody else")
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &old); err != nil {
+		t.Fatal(err)
+	}
+	limited := unix.Rlimit{Cur: 64 << 10, Max: old.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &limited); err != nil { // root itself is not limited
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &old) }()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), serveVariable+"="+strings.Join([]string{string(Socket), anyPort(t), "", string(ByProcessor)}, " "))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "raise the limit of locked memory: ulimit -l unlimited") {
+		t.Errorf("%v: %s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// TestOtherFabric: a dialler and a listener of different fabrics or set-ups fail at once, and the error says what to compare.
+func TestOtherFabric(t *testing.T) {
+	region, err := pmem.NewVolatile(poolBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer region.Close()
+	byTCP, err := tcp.Listen(region, host{}, fabric.ListenOptions{Address: anyPort(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer byTCP.Close()
+	byCM, _ := serve(t, RDMACM)
+	bySocket, _ := serve(t, Socket)
+	for _, test := range []struct {
+		name   string
+		dialer fabric.Dialer
+		at     fabric.Listener
+		text   string
+	}{
+		{"cm to tcp", Dialer{testOptions(RDMACM)}, byTCP, "with fabric ibverbs and the same setup?"},
+		{"socket to tcp", Dialer{testOptions(Socket)}, byTCP, "with fabric ibverbs and the same setup?"},
+		{"socket to cm", Dialer{testOptions(Socket)}, byCM, "with fabric ibverbs and the same setup?"},
+		{"cm to socket", Dialer{testOptions(RDMACM)}, bySocket, "with fabric ibverbs and the same setup?"},
+		{"tcp to cm", tcp.Dialer{}, byCM, "with fabric tcp?"},
+		{"tcp to socket", tcp.Dialer{}, bySocket, "does not speak the fabric protocol"},
+	} {
+		qp, err := test.dialer.Dial(t.Context(), test.at.Address(), fabric.DialOptions{DialTimeout: time.Minute})
+		if err == nil {
+			_ = qp.Close()
+		}
+		if err == nil || errors.Is(err, fabric.ErrTimeout) || !strings.Contains(err.Error(), test.text) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.text)
+		}
+		t.Logf("%s: %v", test.name, err)
+	}
 }

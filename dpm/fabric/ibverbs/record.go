@@ -151,9 +151,20 @@ func parseVerdict(b []byte) error {
 	if len(b) < 2 || len(b) < 2+int(b[1]) {
 		return fmt.Errorf("verdict of %d bytes: %w", len(b), errBadRecord)
 	}
+	if err := checkVerdict(b[0]); err != nil {
+		return err
+	}
 	status := wire.Status(b[0])
 	if status == wire.OK {
 		return nil
 	}
 	return stream.Refusal(string(b[2:2+int(b[1])]), status.Err())
+}
+
+// checkVerdict says whether an answer that starts with this byte can be a verdict at all.
+func checkVerdict(first byte) error {
+	if errors.Is(wire.Status(first).Err(), wire.ErrBadFrame) {
+		return fmt.Errorf("the answer starts with %#x and is no verdict: %w", first, errBadRecord)
+	}
+	return nil
 }

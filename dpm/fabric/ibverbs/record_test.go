@@ -67,7 +67,7 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%v comes back as %v in %d bytes", sentinel, err, len(b))
 		}
 	}
-	for _, b := range [][]byte{nil, {1}, {1, 2, 'x'}} {
+	for _, b := range [][]byte{nil, {1}, {1, 2, 'x'}, []byte("D\x01x")} {
 		if err := parseVerdict(b); !errors.Is(err, errBadRecord) {
 			t.Errorf("% x: %v", b, err)
 		}

@@ -194,6 +194,9 @@ func (e *endpoint) exchange(peer net.Conn, p path, o Options, r record, ours lin
 	if _, err := io.ReadFull(peer, verdict[:2]); err != nil {
 		return err
 	}
+	if err := checkVerdict(verdict[0]); err != nil { // another fabric's; who knows how long its answer is
+		return err
+	}
 	if _, err := io.ReadFull(peer, verdict[2:2+verdict[1]]); err != nil {
 		return err
 	}

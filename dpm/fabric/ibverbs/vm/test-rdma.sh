@@ -34,6 +34,7 @@ if [ ! -e "$cache/made-$stamp" ]; then
 fi
 
 overlay=$(mktemp -d "${TMPDIR:-/tmp}/rdma-overlay.XXXXXX")
+chmod 755 "$overlay" # it becomes the guest's root directory, which not only root walks through
 state=$(mktemp -d "${TMPDIR:-/tmp}/rdma-state.XXXXXX")
 trap 'rm -rf "$overlay" "$state"' EXIT
 
