@@ -7,7 +7,8 @@
 #
 #   PRIVATE_IP   the node's own IP (DPM_IPS for a DPM)       all roles
 #   PUBLIC_IP    its IP for clients, if it is another         kn
-#   DPM_IPS      where the pool is                            dpm kn route monitor manage
+#   DPM_IPS      where the pool is (needed unless a file      dpm kn route monitor manage
+#                of DINOMO_CONFIG has ib_config.storage_node_ips)
 #   SEED_IP      the routing node that a new KN asks          kn manage
 #   MON_IPS      the M-nodes                                  kn route manage bench
 #   ROUTING_IPS  the routing nodes                            kn manage bench
@@ -34,6 +35,7 @@ bench)   needed="PRIVATE_IP MON_IPS ROUTING_IPS" ;;
 *)       die "role $role: want dpm, kn, route, monitor, manage or bench" ;;
 esac
 
+[ -z "${DINOMO_CONFIG:-}" ] || needed=${needed/DPM_IPS/}
 missing=
 for name in $needed; do
 	[ -n "${!name:-}" ] || missing="$missing $name"

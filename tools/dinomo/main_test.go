@@ -168,6 +168,12 @@ func TestLaunchScripts(t *testing.T) {
 			t.Errorf("start-%s.sh without an environment: %v, %s", role, err, out)
 		}
 	}
+	// The original names the pool in its file.
+	cmd := exec.Command("../start-route.sh", "--print-config")
+	cmd.Env = append(all[:3:3], "MON_IPS=10.1.2.5", "DINOMO_CONFIG=../../conf/testdata/dinomo-base.yml")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(strings.Join(strings.Fields(string(out)), " "), "dpm address 10.1.0.20") {
+		t.Errorf("the pool of a file: %v, %s", err, out)
+	}
 	if out, err := exec.Command("../start.sh", "toaster").CombinedOutput(); err == nil || !strings.Contains(string(out), "toaster") {
 		t.Errorf("a role that is none: %v, %s", err, out)
 	}
