@@ -29,9 +29,9 @@ func inParallel(ctx context.Context, workers int, jobs []func() error, progress 
 			}
 		})
 	}
-	for _, job := range jobs {
+	for i := 0; i < len(jobs) && ctx.Err() == nil; i++ {
 		select {
-		case next <- job:
+		case next <- jobs[i]:
 		case <-ctx.Done():
 		}
 	}
