@@ -29,9 +29,10 @@ type Engine struct {
 	open     []int // operations appended since the last commit
 	arena    arena
 	now      time.Time
-	full     bool // the pool said NO_SPACE in this batch
-	gets     int  // of the batch, those that may have to read
-	largest  int  // of the values read lately, in bytes, decaying
+	told     time.Time // of damage
+	full     bool      // the pool said NO_SPACE in this batch
+	gets     int       // of the batch, those that may have to read
+	largest  int       // of the values read lately, in bytes, decaying
 	counters Counters
 }
 

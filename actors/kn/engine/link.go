@@ -69,7 +69,10 @@ func (e *Engine) failed(err error) messages.AnnaError {
 		return messages.AnnaError_NO_SPACE
 	case errors.Is(err, remote.ErrTooLarge):
 		return messages.AnnaError_TOO_LARGE
-	case errors.Is(err, remote.ErrBusy), errors.Is(err, remote.ErrRetries):
+	case errors.Is(err, remote.ErrBusy):
+		return messages.AnnaError_OVERLOADED
+	case errors.Is(err, remote.ErrRetries), errors.Is(err, format.ErrDamaged):
+		e.tellDamage(err)
 		return messages.AnnaError_OVERLOADED
 	}
 	if e.link.up() && (remote.Broken(err) || errors.Is(err, remote.ErrUnresolved) || errors.Is(err, remote.ErrNotAttached)) {
@@ -78,6 +81,17 @@ func (e *Engine) failed(err error) messages.AnnaError {
 		e.o.Logf("pool: %v", err)
 	}
 	return messages.AnnaError_TIMEOUT
+}
+
+// tellEvery bounds what is said of damage: whoever asks for the key asks again.
+const tellEvery = time.Second
+
+// tellDamage says where the pool holds what cannot be served: err has the address.
+func (e *Engine) tellDamage(err error) {
+	if e.told.IsZero() || e.now.Sub(e.told) >= tellEvery {
+		e.told = e.now
+		e.o.Logf("not served: %v", err)
+	}
 }
 
 // away fails the open operations and reconnects in the background.
