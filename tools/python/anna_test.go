@@ -55,6 +55,7 @@ func (c *annaCase) run(t *testing.T, binary string) {
 	topology := cluster.Topology{Network: network, KNs: annaKNs, Routes: annaRoutes, Benches: 1}
 	topology.Set = append([]string{
 		"dinomo.data-dir=" + directory, "capacities.storage-cap=512MiB", "capacities.memory-cap=32MiB", fmt.Sprintf("threads.routing=%d", annaRouteThreads),
+		"dinomo.lease.length=10s", // a peer that never asks twice must not meet a KN that a busy machine has stopped
 		"policy.server-report-period=300ms", "policy.server-key-monitor-period=1s",
 	}, c.set...)
 	running, err := cluster.Up(t.Context(), cluster.UpOptions{Topology: topology, Binary: binary, ReadyTimeout: time.Minute, Logf: t.Logf})
