@@ -18,7 +18,7 @@ CACHE_MB    ?=
 # Empty: no JSON file.
 REPORT      ?=
 
-.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system sim-mutants mutants mutants-crash space soak bench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
+.PHONY: help build run test test-python race invariants nocgo lint fuzz crash sim stress system sim-mutants mutants mutants-crash space soak bench microbench generate check-generated check test-rdma test-rdma-pair test-rdma-cluster test-rdma-pmem test-rdma-pmem-cluster test-rdma-all clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -107,7 +107,13 @@ soak: build ## run for SOAK_SECONDS and watch the KNs' memory: within cache and 
 	$(BIN) soak --seconds $(SOAK_SECONDS) --keys $(KEYS) --value $(VALUE) --kns $(KNS) --threads $(THREADS) --zipf $(ZIPF) \
 	  --outstanding $(OUTSTANDING) --fabric $(FABRIC) $(if $(CACHE_MB),--cache-mb $(CACHE_MB)) $(if $(REPORT),--report $(REPORT)) $(if $(MEMORY),--memory $(MEMORY))
 
-bench: build ## benchmarks: fabric, engine, transport, cache, cluster
+# What `make bench` writes beside its tables.
+BENCH_JSON ?= bin/figures.json
+bench: build ## the figures that are promised, as tables with their goals and as JSON in BENCH_JSON (about 3 minutes)
+	@tools/install-deps.sh python3-zmq
+	tools/bench/figures.sh $(BIN) $(BENCH_JSON)
+
+microbench: ## every benchmark of the packages, as go test prints them
 	$(GO) test -run '^$$' -bench . -benchmem ./dac ./dpm/... ./hashring ./messages ./actors/...
 
 generate: ## regenerate what is generated

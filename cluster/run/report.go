@@ -81,8 +81,8 @@ func figuresOf(c *figures.Counters, seconds float64) Figures {
 	return f
 }
 
-// thisMachine describes where the runner runs.
-func thisMachine() Machine {
+// ThisMachine describes where the program runs.
+func ThisMachine() Machine {
 	return Machine{
 		System: runtime.GOOS + "/" + runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version(),
 		CPU: procField("/proc/cpuinfo", "model name"), Memory: procField("/proc/meminfo", "MemTotal"),

@@ -47,7 +47,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := r.subscribe(ctx); err != nil {
 		return nil, err
 	}
-	report := &Report{Configuration: o.Configuration, Commit: o.Commit, Machine: thisMachine()}
+	report := &Report{Configuration: o.Configuration, Commit: o.Commit, Machine: ThisMachine()}
 	for _, p := range r.plan() {
 		phase, err := r.phase(ctx, p.name, p.line)
 		if err != nil {

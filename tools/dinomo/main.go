@@ -85,7 +85,7 @@ func root() *cobra.Command {
 	c.AddGroup(&cobra.Group{ID: "cluster", Title: "A cluster on this machine:"}, &cobra.Group{ID: "role", Title: "One node:"},
 		&cobra.Group{ID: "tool", Title: "Tools:"})
 	c.AddCommand(upCommand(), runCommand(), soakCommand(), checkCommand(), simCommand(), experimentCommand(), dpmCommand(), knCommand(), routeCommand(), monitorCommand(), manageCommand(),
-		benchCommand(), triggerCommand(), cliCommand(), inspectCommand(), backupCommand(), restoreCommand(), replayCommand(), fabricCommand(), versionCommand())
+		benchCommand(), triggerCommand(), cliCommand(), inspectCommand(), backupCommand(), restoreCommand(), replayCommand(), figuresCommand(), fabricCommand(), versionCommand())
 	return c
 }
 
