@@ -59,9 +59,13 @@ func leave(ctx context.Context, w *world, d draw) (string, func(context.Context)
 	return p.ip + " " + how, again, nil
 }
 
+// replicatedPlaces are the hot keys that get more owners: few, so that the same key gets them again soon after it lost them.
+var replicatedPlaces = []int{0, 1, hotKeys - 2, hotKeys - 1}
+
 // replicate gives a hot key more owners and takes them back later, while it is written.
 func replicate(_ context.Context, w *world, d draw) (string, func(context.Context) error, error) {
-	key := w.keys.hotNow(int(d.a % hotKeys))
+	place, _ := pick(d.a, replicatedPlaces)
+	key := w.keys.hotNow(place)
 	global, local := 1+uint32(d.b%3), 1+uint32(d.c%uint64(w.o.Threads))
 	if global == 1 && local == 1 {
 		global = 2
