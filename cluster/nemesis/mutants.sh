@@ -3,6 +3,8 @@
 #   cluster/nemesis/mutants.sh BINARY [BUG...]
 # BINARY is built with the tag "planted" (make mutants does it). Each bug has ROUNDS runs of SECONDS_EACH seconds, of seeds 1, 2,
 # and so on, to be found in. A run without a bug has to pass.
+# late-removal is not among those of a run without names: it needs a message that is late by chance, which the simulation
+# draws often (make sim-mutants) and real processes hardly ever do.
 set -eu
 binary=$1
 shift
@@ -38,7 +40,7 @@ faults() {
 	esac
 }
 
-[ $# -gt 0 ] || set -- lease-ignored old-owner-not-merged cache-not-dropped cas-replaced-by-store late-removal
+[ $# -gt 0 ] || set -- lease-ignored old-owner-not-merged cache-not-dropped cas-replaced-by-store
 bad=0
 verdict=$(check "" 1 pause-kn,join,leave,replicate)
 echo "no bug: $verdict"
