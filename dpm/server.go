@@ -1,8 +1,10 @@
 package dpm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dinomo-kv/dinomo/dpm/call"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
@@ -378,4 +380,8 @@ func (p *Pool) serveMetaCAS(r *call.Request, answer *call.Reply) error {
 		}
 	}
 	return err
+}
+
+func sortTails(tails []call.SegmentTail) {
+	slices.SortFunc(tails, func(a, b call.SegmentTail) int { return cmp.Compare(a.Order, b.Order) })
 }
