@@ -216,6 +216,7 @@ func TestReadersAreNeverServedDamage(t *testing.T) {
 	rng := random.New(random.Seed(t))
 	r, th, want := filled(t)
 	all := targets(t, r.Path)
+	all["roots"] = slices.DeleteFunc(all["roots"], func(g target) bool { return g.at == serverEpochAt }) // TestFlippedServerEpochEndsQueuePairs
 	p := openPatch(t, r.Path)
 	if failed, absent := readTruthfully(t, "before", th, want); failed+absent > 0 {
 		t.Fatalf("%d reads failed, %d keys absent", failed, absent)
@@ -243,6 +244,32 @@ func TestReadersAreNeverServedDamage(t *testing.T) {
 		t.Fatalf("put back as it was: %d reads failed, %d keys absent", failed, absent)
 	}
 	t.Logf("flips that made reads fail or find nothing, by area, of %d: %v", flips(t, 15), noticed)
+}
+
+const serverEpochAt = format.RootsOffset + format.ServerEpochOffset
+
+// A flip in the server epoch looks like another DPM to who maps the memory: queue pairs end, and what they would have read or
+// acknowledged is not. The word put back, new ones read what was written.
+func TestFlippedServerEpochEndsQueuePairs(t *testing.T) {
+	rng := random.New(random.Seed(t))
+	r, th, want := filled(t)
+	p := openPatch(t, r.Path)
+	for round := range flips(t, 5) {
+		undo := p.flip(serverEpochAt, rng.IntN(64))
+		for key := range want {
+			if g, err := th.Get(keyHash(key), []byte(key), 0); !remote.Broken(err) {
+				t.Fatalf("read %.40q, %v over a queue pair whose DPM is not the pool's", g.Value, err)
+			}
+		}
+		undo()
+		if err := th.Close(); err != nil {
+			t.Fatal(err)
+		}
+		th = r.Thread(uint16(10+round), remote.AppenderOptions{}) // reads know no owner
+		if failed, absent := readTruthfully(t, "put back", th, want); failed+absent > 0 {
+			t.Fatalf("put back as it was: %d reads failed, %d keys absent", failed, absent)
+		}
+	}
 }
 
 // A pool with a flipped bit is refused when it is opened, or serves what was written.
