@@ -17,9 +17,7 @@ func figuresCommand() *cobra.Command {
 		Use: "figures [flags] FILE...", Short: "Show what benchmarks printed as tables, with the goals", GroupID: "tool", Args: cobra.MinimumNArgs(1),
 		Long: `Reads what "go test -bench" printed and the report of a run, and shows the figures that are promised, each with its goal. "make
 bench" runs the benchmarks and calls it.`,
-		Example: `  go test -run '^$' -bench '^BenchmarkKNCachedGet$' -count 3 ./actors/kn > kn.txt
-  dinomo run --seconds 5 --report run.json
-  dinomo figures --run run.json --json figures.json kn.txt`,
+		Example: `  dinomo figures --run report.json --json figures.json benchmarks.txt`,
 		RunE: func(c *cobra.Command, paths []string) error {
 			r, err := readFigures(paths, report)
 			if err != nil {
