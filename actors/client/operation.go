@@ -1,8 +1,10 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/messages"
@@ -73,6 +75,18 @@ func (r *Result) Value() ([]byte, error) {
 // OutcomeUnknown says whether an operation that returned err may nevertheless have taken effect, or may still. It
 // is about writes; a read has no effect.
 func OutcomeUnknown(err error) bool { return errors.Is(err, messages.ErrTimeout) }
+
+// harmless lists the errors of operations that have had no effect.
+var harmless = []error{
+	messages.ErrWrongThread, messages.ErrOverloaded, messages.ErrNoServers, messages.ErrNoSpace, messages.ErrTooLarge, messages.ErrInvalidRequest,
+	ErrTooManyOutstanding, context.DeadlineExceeded,
+}
+
+// NothingHappened says whether err promises that the operation had no effect and will have none. It is stricter than the negation of
+// OutcomeUnknown: an error that nobody has judged promises nothing. Recorders of histories ask it.
+func NothingHappened(err error) bool {
+	return !OutcomeUnknown(err) && slices.ContainsFunc(harmless, func(known error) bool { return errors.Is(err, known) })
+}
 
 // decodeOptions bound what is accepted from a server: generously, as it is the size of an answer that is limited.
 var decodeOptions = lattice.Options{MaxPayloadBytes: 1 << 30, MaxElements: 1 << 26}

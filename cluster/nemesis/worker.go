@@ -141,7 +141,7 @@ func conclude(r *history.Operation, o *client.Outcome) {
 	case r.Kind == history.Get && errors.Is(err, messages.ErrLattice):
 		// A value of another type: nobody here wrote one.
 		r.Value = "value of another lattice"
-	case r.Kind == history.Get || client.OutcomeUnknown(err) || !refusal(err):
+	case r.Kind == history.Get || !client.NothingHappened(err):
 		r.Outcome, r.Note = history.Unknown, err.Error()
 	default:
 		r.Outcome, r.Note = history.Failed, err.Error()
@@ -169,17 +169,4 @@ func valueOf(key string, o *client.Outcome) (string, error) {
 		return "damaged: " + err.Error(), nil
 	}
 	return string(bytes.Join(members, nil)), nil
-}
-
-// refusal says whether an error promises that nothing happened.
-func refusal(err error) bool {
-	for _, known := range []error{
-		messages.ErrWrongThread, messages.ErrOverloaded, messages.ErrNoServers, messages.ErrNoSpace, messages.ErrTooLarge, messages.ErrInvalidRequest,
-		client.ErrTooManyOutstanding, context.DeadlineExceeded,
-	} {
-		if errors.Is(err, known) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -143,7 +142,7 @@ func conclude(o *history.Operation, r *client.Result) {
 	case err == nil:
 	case o.Kind != history.Put && errors.Is(err, messages.ErrKeyDoesNotExist):
 		o.Missing = o.Kind == history.Get
-	case o.Kind == history.Get || client.OutcomeUnknown(err) || !refused(err):
+	case o.Kind == history.Get || !client.NothingHappened(err):
 		o.Outcome, o.Note = history.Unknown, err.Error()
 	default:
 		o.Outcome, o.Note = history.Failed, err.Error()
@@ -164,17 +163,4 @@ func nameOf(value []byte) string {
 		return string(value[:i])
 	}
 	return fmt.Sprintf("damaged value of %d bytes", len(value))
-}
-
-// refused says whether an error promises that nothing happened.
-func refused(err error) bool {
-	for _, known := range []error{
-		messages.ErrWrongThread, messages.ErrOverloaded, messages.ErrNoServers, messages.ErrNoSpace, messages.ErrTooLarge, messages.ErrInvalidRequest,
-		client.ErrTooManyOutstanding, context.DeadlineExceeded,
-	} {
-		if errors.Is(err, known) {
-			return true
-		}
-	}
-	return false
 }
