@@ -11,6 +11,7 @@ import (
 	"github.com/dinomo-kv/dinomo/dpm"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/format"
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
 	"github.com/dinomo-kv/dinomo/internal/clock"
 	"github.com/dinomo-kv/dinomo/messages"
 )
@@ -130,7 +131,15 @@ func advise(err error, path string) error {
 	case errors.Is(err, dpm.ErrNoPool):
 		return fmt.Errorf("%w: give the path of an existing pool (dinomo.pool.path), or let the DPM create one", err)
 	case errors.Is(err, format.ErrForeign):
-		return fmt.Errorf("%w: %s is something else; give another path (dinomo.pool.path), nothing was changed", err, path)
+		return fmt.Errorf("%w: it is something else; give another path (dinomo.pool.path), nothing was changed", err)
+	case errors.Is(err, pmem.ErrEmptyFile):
+		return fmt.Errorf("%w: remove it, and the DPM creates a pool there; or give another path (dinomo.pool.path)", err)
+	case errors.Is(err, format.ErrVersion):
+		return fmt.Errorf("%w: open it with a program of that version, or give another path (dinomo.pool.path); nothing was changed", err)
+	case errors.Is(err, format.ErrTruncated):
+		return fmt.Errorf("%w: bring a backup back (dinomo restore), or give another path (dinomo.pool.path); nothing was changed", err)
+	case errors.Is(err, format.ErrDamaged):
+		return fmt.Errorf("%w: dinomo inspect verify --path %s says what is wrong, dinomo restore brings a backup back", err, path)
 	}
 	return err
 }

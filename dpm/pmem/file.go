@@ -122,7 +122,7 @@ func Create(bytes uint64, o Options) (*File, error) {
 	return f, nil
 }
 
-// Open locks and maps an existing file or device-dax, whole. It fails with fs.ErrNotExist, ErrLocked or ErrNoDAX.
+// Open locks and maps an existing file or device-dax, whole. It fails with fs.ErrNotExist, ErrLocked, ErrNoDAX or ErrEmptyFile.
 func Open(o Options) (*File, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
@@ -157,11 +157,14 @@ func Open(o Options) (*File, error) {
 	return f, nil
 }
 
+// ErrEmptyFile is returned when a file is opened that has no bytes, and so cannot be mapped.
+var ErrEmptyFile = errors.New("the file is empty, not a pool")
+
 // mapFile maps the whole file and sets up flush and fence for its durability.
 func (f *File) mapFile(bytes uint64) error {
 	bytes &^= wordBytes - 1
 	if bytes == 0 {
-		return errors.New("the file is empty: not a pool")
+		return ErrEmptyFile
 	}
 	protection, flags := unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED
 	if f.readOnly {
