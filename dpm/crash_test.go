@@ -457,6 +457,7 @@ var crashRegressions = []struct {
 	{4389925202342795165, 28, "the same, in another order"},
 	{8857149311093832749, 28, "the same, while the pool was short of ranks for good"},
 	{9199000481501591968, 25, "a thread dropped a batch that had gone on from a segment for deletes, and left that one empty before the next"},
+	{1215393674030294380, 25, "a fenced node's segment that it had gone on from was freed at once, and the model still had it store there"},
 }
 
 func TestCrashRegressions(t *testing.T) {

@@ -367,15 +367,26 @@ func (w *world) replace(i int) bool {
 	return true
 }
 
-// openSegments lists the segments that a node's process may be writing to.
+// openSegments lists the segments that a node's process may be writing to. A thread writes its segments in order, so it is
+// done with one once a later one begins with an entry, merged or not: such a segment may be free soon after the fence.
 func (w *world) openSegments(n *worldNode) (open []format.SegmentID) {
+	var e format.Entry
+	reached := map[uint16]uint64{} // by thread, order of the last segment with an entry
 	for i := range w.pool.segments {
+		id := format.SegmentID(i)
 		h := &w.pool.segments[i].header
-		if h.Kind == format.SegmentLog && h.State == format.SegmentOpen && h.Rank == uint16(n.session.Rank()) && h.Incarnation == uint32(n.session.Incarnation()) {
-			open = append(open, format.SegmentID(i))
+		if h.Kind != format.SegmentLog || h.State != format.SegmentOpen || h.Rank != uint16(n.session.Rank()) || h.Incarnation != uint32(n.session.Incarnation()) {
+			continue
+		}
+		open = append(open, id)
+		if w.pool.entryAt(w.pool.layout.SegmentOffset(id), w.pool.layout.SegmentBytes, h.Generation, 0, &e) {
+			reached[h.Thread] = max(reached[h.Thread], h.Order)
 		}
 	}
-	return open
+	return slices.DeleteFunc(open, func(id format.SegmentID) bool {
+		h := &w.pool.segments[id].header
+		return h.Order < reached[h.Thread]
+	})
 }
 
 // linger lets the process of a fenced node live on for a while and store to what it maps, behind its log's end, while the pool
