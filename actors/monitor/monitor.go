@@ -42,7 +42,7 @@ type monitor struct {
 
 // newMonitor makes the actor. o is valid, so that neither part can refuse its options.
 func newMonitor(o *Options) (*monitor, error) {
-	c, err := coordinator.New(o.Coordinator)
+	c, err := coordinator.New(o.Coordinator, uint64(o.Clock.Now().UnixNano()))
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ type change struct {
 func (c *Coordinator) newChange(next *hashring.Map, reason string) *change {
 	c.requests++
 	ch := &change{
-		id:     fmt.Sprintf("%s/%d/%d", c.o.Name, next.Epoch(), c.requests),
+		id:     fmt.Sprintf("%s/%x/%d/%d", c.o.Name, c.run, next.Epoch(), c.requests),
 		reason: reason, fromEpoch: next.Epoch() - 1, next: next,
 		prepare: map[hashring.Rank]hashring.Member{}, asked: map[hashring.Rank]hashring.Member{},
 		fence: map[hashring.Rank]verdict{}, drain: map[hashring.Rank]hashring.Member{},

@@ -30,6 +30,7 @@ type Event struct {
 // Coordinator is the state machine. Make it with New. It is used by one goroutine at a time.
 type Coordinator struct {
 	o        Options
+	run      uint64
 	current  *hashring.Map // nil: there is no map, or it has not been read yet (see read)
 	read     bool          // the DPM has answered at least once
 	nodes    map[string]*node
@@ -54,14 +55,15 @@ type leave struct {
 	why         string
 }
 
-// New makes a coordinator that knows nothing yet.
-func New(o Options) (*Coordinator, error) {
+// New makes a coordinator that knows nothing yet. run tells it from earlier ones of its name: an answer to a question of theirs
+// must not count as one to its own. When it is made, in nanoseconds, will do.
+func New(o Options, run uint64) (*Coordinator, error) {
 	o.EnsureDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	return &Coordinator{
-		o: o, nodes: map[string]*node{}, watch: newLeaseWatch(),
+		o: o, run: run, nodes: map[string]*node{}, watch: newLeaseWatch(),
 		leaving: map[string]leave{}, wishes: map[string]hashring.Replication{},
 	}, nil
 }

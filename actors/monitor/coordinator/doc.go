@@ -18,7 +18,8 @@
 //
 // Invariants:
 //   - MON-1: one reconfiguration at a time.
-//   - OWN-2: the swap is sent only when every old owner of a moved range has been merged or fenced and drained.
+//   - OWN-2: the swap is sent only when every old owner of a moved range has been merged or fenced and drained, for this
+//     change: no two changes share an id, not even those of two runs of one M-node.
 //   - RING-2: the coordinator never takes up a map older than one it has seen.
 //
 // It decides nothing about load: policies ask it for leaves and replication changes.

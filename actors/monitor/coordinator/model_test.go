@@ -35,6 +35,24 @@ func TestOwnershipUnderFaults(t *testing.T) {
 	}
 }
 
+// modelRegressions are worlds that broke once: they are always run.
+var modelRegressions = []struct {
+	seed        uint64
+	kns, bosses int
+	story       string
+}{
+	{7982843784039186760, 4, 1, "a KN's answer about a change of its coordinator's last run counted for another change of the same number"},
+}
+
+func TestModelRegressions(t *testing.T) {
+	for _, r := range modelRegressions {
+		t.Log(r.story)
+		w := newWorld(t, r.seed, r.kns, r.bosses)
+		w.faults()
+		w.heal()
+	}
+}
+
 // faults lets 30 virtual seconds of trouble pass.
 func (w *world) faults() {
 	w.run(3 * time.Second)

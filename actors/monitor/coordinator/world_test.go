@@ -74,6 +74,7 @@ type kn struct {
 
 type boss struct {
 	name string
+	runs uint64
 	c    *coordinator.Coordinator
 }
 
@@ -112,10 +113,11 @@ func newWorld(t *testing.T, seed uint64, kns, bosses int) *world {
 }
 
 func (w *world) restart(b *boss) {
+	b.runs++
 	c, err := coordinator.New(coordinator.Options{
 		Name: b.name, Reply: "tcp://" + b.name + ":8800", DPM: "dpm", VirtualNodes: 20, InitialKNs: 2,
 		Lease: lease, PrepareTimeout: 3 * time.Second,
-	})
+	}, b.runs)
 	if err != nil {
 		w.t.Fatal(err)
 	}
