@@ -251,10 +251,11 @@ func (r *relay) cut() {
 	r.conns = nil
 }
 
-// deadAddress is one where nobody listens.
+// deadAddress is one where nobody listens, and where nobody will who asks for a free port of 127.0.0.1, as tests of other
+// packages do meanwhile.
 func deadAddress(tb testing.TB) string {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", "127.71.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}

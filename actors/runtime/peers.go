@@ -71,6 +71,7 @@ type Peers struct {
 	mu struct {
 		sync.Mutex
 		peers   map[string]*peer
+		logs    map[string]*quietLog // of peers that were evicted while they could not be reached: their trouble is known
 		closed  bool
 		metrics PeersMetrics
 	}
@@ -95,7 +96,7 @@ func NewPeers(o PeersOptions) *Peers {
 	o.EnsureDefaults()
 	p := &Peers{options: o, share: &queueShare{guaranteed: o.QueueBytes / o.MaxPeers}}
 	p.share.common.Store(int64(o.QueueBytes))
-	p.mu.peers = make(map[string]*peer)
+	p.mu.peers, p.mu.logs = make(map[string]*peer), make(map[string]*quietLog)
 	p.options.Push.private.share = p.share
 	p.options.Push.private.dirty = p.markDirty
 	return p
@@ -145,7 +146,10 @@ func (p *Peers) add(address string) (*Push, error) {
 		return nil, fmt.Errorf("peer %s: %w: %d, all in use", address, ErrTooManyPeers, len(p.mu.peers))
 	}
 	address = strings.Clone(address) // the caller's may live in a buffer that is reused
-	e := &peer{push: NewPush(address, p.options.Push), used: true}
+	o := p.options.Push
+	o.private.log = p.mu.logs[address]
+	delete(p.mu.logs, address)
+	e := &peer{push: NewPush(address, o), used: true}
 	p.mu.peers[address] = e
 	return e.push, nil
 }
@@ -189,6 +193,12 @@ func (e *peer) before(o *peer, mine, others time.Time) bool {
 // evict forgets a peer and closes its Push in the background. REQUIRES: p.mu.
 func (p *Peers) evict(e *peer) {
 	delete(p.mu.peers, e.push.address)
+	if !e.downSince.IsZero() {
+		if len(p.mu.logs) >= p.options.MaxPeers {
+			clear(p.mu.logs)
+		}
+		p.mu.logs[e.push.address] = e.push.log
+	}
 	p.closing.Add(1)
 	p.background(func() {
 		defer p.closing.Done()

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -105,6 +106,46 @@ func TestPeerThatComesBackGetsWhatWasJustSent(t *testing.T) {
 		send("again and again")
 		sweep(time.Second)
 	}
+}
+
+// TestDeadPeerFillsNoLog: an address where nobody listens is logged at once and then ever more rarely, also when its Push makes
+// way for a new one again and again; that it is back is logged as well.
+func TestDeadPeerFillsNoLog(t *testing.T) {
+	start := time.Unix(1000, 0)
+	c := clock.NewManual(start)
+	var log journal
+	add := log.add("peers")
+	logf := func(format string, args ...any) { add(fmt.Sprintf(format, args...)) }
+	peers := NewPeers(PeersOptions{UnreachableAfter: 30 * time.Second, Push: PushOptions{Clock: c, Logf: logf}})
+	t.Cleanup(func() { peers.Close(0) })
+	address := deadAddress(t)
+	get := func() *Push {
+		push, err := peers.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return push
+	}
+	const lives = 60
+	for i := range lives {
+		push := get()
+		eventually(t, "an attempt to connect", func() bool { return push.Metrics().DialFailures > 0 })
+		eventually(t, "a line", func() bool { return log.count("connect to "+address) > 0 })
+		peers.Sweep(c.Now())
+		c.Advance(31 * time.Second)
+		peers.Sweep(c.Now())
+		if n := peers.Metrics().EvictedUnreachable; n != int64(i)+1 {
+			t.Fatalf("evicted %d times, want %d", n, i+1)
+		}
+	}
+	most := 10 + int(c.Now().Sub(start)/(5*time.Minute)) // 10: after 0, 1, 3, 7, ... 255 and 511 seconds
+	if n := log.count(""); n > most {
+		t.Errorf("%d lines about %d lives in %v, want at most %d", n, lives, c.Now().Sub(start), most)
+	}
+	newPullAt(t, address, PullOptions{})
+	push := get()
+	eventually(t, "it is back", func() bool { c.Advance(time.Second); return push.Connected() })
+	eventually(t, "a line about it", func() bool { return log.count("connected to "+address) == 1 })
 }
 
 func TestPeersMakeWay(t *testing.T) {

@@ -42,13 +42,15 @@ type PushOptions struct {
 	LocalIP netip.Addr
 	// Clock times the pauses between attempts.
 	Clock clock.Clock
-	// Logf receives a line when a peer is lost or cannot be reached, at most one a second.
+	// Logf receives a line when a peer is lost or cannot be reached, at once and then ever more rarely, and one when it is
+	// connected after all.
 	Logf func(format string, args ...any)
 
 	private struct {
 		share *queueShare
 		dirty func(*Push) // told at the first append since the last flushListed
 		sim   *SimNode    // sends through a simulated network instead
+		log   *quietLog   // of an earlier Push to the address
 	}
 }
 
@@ -119,7 +121,10 @@ type Push struct {
 // shows at the first send, as ErrBadAddress.
 func NewPush(address string, o PushOptions) *Push {
 	o.EnsureDefaults()
-	p := &Push{address: address, options: o, kick: make(chan struct{}, 1), hurry: make(chan struct{}, 1), log: newQuietLog(o.Logf, o.Clock)}
+	p := &Push{address: address, options: o, kick: make(chan struct{}, 1), hurry: make(chan struct{}, 1), log: o.private.log}
+	if p.log == nil {
+		p.log = newTroubleLog(o.Logf, o.Clock)
+	}
 	p.mu.changed = sync.NewCond(&p.mu.Mutex)
 	p.mu.queue.limit, p.mu.queue.share = o.QueueBytes, o.private.share
 	p.ctx, p.cancel = context.WithCancel(context.Background())

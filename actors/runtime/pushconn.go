@@ -89,16 +89,18 @@ func (p *Push) connectLoop() {
 		}
 		began := p.options.Clock.Now()
 		p.install(conn)
+		p.log.settled("connected to %s", p.address)
 		err = p.readUntilDeath(conn)
 		p.uninstall(conn)
 		if p.ctx.Err() != nil {
 			return
 		}
-		p.log.printf("lost %s: %v; connecting again", p.address, err)
-		// A peer that accepts and hangs up at once must not make this loop spin.
+		// A peer that accepts and hangs up at once must not make this loop spin, or fill the log.
 		if p.options.Clock.Now().Sub(began) >= p.options.DialBackoffMax {
 			backoff = p.options.DialBackoffMin
+			p.log.forget()
 		}
+		p.log.printf("lost %s: %v; connecting again", p.address, err)
 		p.pause(backoff)
 		backoff = min(2*backoff, p.options.DialBackoffMax)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -252,5 +253,34 @@ func TestQuietLog(t *testing.T) {
 	if want := "[line 0 line 10 (and 9 more like it)]"; fmt.Sprint(lines) != want {
 		t.Errorf("%v, want %s", lines, want)
 	}
-	newQuietLog(nil, c).printf("nobody listens")
+	silent := newQuietLog(nil, c)
+	silent.printf("nobody listens")
+	silent.settled("nor now")
+}
+
+// TestTroubleLog: a trouble that lasts is told at once, then ever more rarely; its end is told once.
+func TestTroubleLog(t *testing.T) {
+	var lines []string
+	start := time.Unix(0, 0)
+	c := clock.NewManual(start)
+	q := newTroubleLog(func(f string, a ...any) {
+		lines = append(lines, fmt.Sprintf("%v ", c.Now().Sub(start))+fmt.Sprintf(f, a...))
+	}, c)
+	q.settled("nothing was wrong")
+	for range 20 * 60 {
+		q.printf("away")
+		c.Advance(time.Second)
+	}
+	q.settled("back")
+	q.settled("still there")
+	q.printf("away")
+	q.forget()
+	q.printf("away")
+	want := []string{"0s away", "1s away", "3s away (and 1 more like it)", "7s away (and 3 more like it)", "15s away (and 7 more like it)",
+		"31s away (and 15 more like it)", "1m3s away (and 31 more like it)", "2m7s away (and 63 more like it)", "4m15s away (and 127 more like it)",
+		"8m31s away (and 255 more like it)", "13m31s away (and 299 more like it)", "18m31s away (and 299 more like it)",
+		"20m0s back", "20m0s away"}
+	if !slices.Equal(lines, want) {
+		t.Errorf("%q\nwant %q", lines, want)
+	}
 }
