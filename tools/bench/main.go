@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/dinomo-kv/dinomo/messages"
 	"github.com/dinomo-kv/dinomo/tools/bench/command"
 	"github.com/dinomo-kv/dinomo/tools/prompt"
 )
@@ -73,8 +74,36 @@ func YCSBMain(ctx context.Context, o Options, y YCSBOptions) error {
 		load := command.Load{Keys: keys, ValueBytes: value, ThreadsPerNode: orDefault(o.Threads, 1), Nodes: 1}
 		commands = append([]command.Command{load}, commands...)
 	}
-	_, err = runHere(ctx, o, commands, y.Output)
+	g, end, err := newHere(&o, &y.Output)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if !y.Load {
+		if err := wantKeys(ctx, g.threads[0], keys); err != nil {
+			return err
+		}
+	}
+	_, err = show(ctx, g, o, commands, y.Output)
 	return err
+}
+
+// ErrNotLoaded: a workload was to run over keys that nobody has written.
+var ErrNotLoaded = errors.New("the keys are not loaded")
+
+// wantKeys looks for the first and the last of the keys that a workload reads. Where these are missing, hardly anything of what
+// it would measure is what was wanted.
+func wantKeys(ctx context.Context, t *Thread, keys uint64) error {
+	names := []string{plain(1), plain(keys)}
+	for i, found := range t.client.MultiGet(ctx, names...) {
+		switch {
+		case errors.Is(found.Err, messages.ErrKeyDoesNotExist):
+			return fmt.Errorf("%w: there is no key %q; write keys 1 to %d first with --load, or give as --keys how many there are", ErrNotLoaded, names[i], keys)
+		case found.Err != nil:
+			return fmt.Errorf("look for key %q: %w", names[i], found.Err)
+		}
+	}
+	return nil
 }
 
 // ReplayOptions configures ReplayMain. File is required.
@@ -107,12 +136,15 @@ func ReplayMain(ctx context.Context, o Options, r Runner, p ReplayOptions) error
 			return err
 		}
 	}
-	var done Recording
 	if r == nil {
-		done, err = runHere(ctx, o, commands, p.Output)
-	} else {
-		done, err = show(ctx, r, o, commands, p.Output)
+		g, end, err := newHere(&o, &p.Output)
+		if err != nil {
+			return err
+		}
+		defer end()
+		r = g
 	}
+	done, err := show(ctx, r, o, commands, p.Output)
 	if err == nil && p.Save != "" {
 		err = saveRecording(p.Save, done)
 	}
@@ -143,21 +175,21 @@ func CompareMain(first, second string, o Output) error {
 	return e.Encode(all)
 }
 
-// runHere carries out commands with threads of this process.
-func runHere(ctx context.Context, o Options, commands []command.Command, out Output) (Recording, error) {
+// newHere returns threads of this process, with a progress bar where there is a terminal, and what ends both.
+func newHere(o *Options, out *Output) (*Group, func(), error) {
 	out.ensureDefaults()
 	o.EnsureDefaults()
+	end := func() {}
 	if f, ok := out.Err.(*os.File); ok && prompt.IsTerminal(f) {
 		bar := NewBar(f, o.Threads)
-		o.Progress = bar.Update
-		defer bar.End()
+		o.Progress, end = bar.Update, bar.End
 	}
-	g, err := NewGroup(o)
+	g, err := NewGroup(*o)
 	if err != nil {
-		return Recording{}, err
+		end()
+		return nil, nil, err
 	}
-	defer g.Close()
-	return show(ctx, g, o, commands, out)
+	return g, func() { g.Close(); end() }, nil
 }
 
 // show carries out commands and prints what each did. Refused commands and failed operations make it return an error in the end.

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,17 @@ func TestYCSBMain(t *testing.T) {
 	}
 	if s := out.String(); cluster.Keys() != 200 || !strings.Contains(s, "LOAD:200:10:2:1\n") || !strings.Contains(s, "YCSB:A:200:10:1:0.1:0.99:4\n") {
 		t.Errorf("%d keys; %s", cluster.Keys(), s)
+	}
+	// More keys than were loaded: it says so before it measures anything.
+	out.Reset()
+	y.Load, y.Keys = false, 201
+	err := YCSBMain(context.Background(), o, y)
+	if !errors.Is(err, ErrNotLoaded) || !strings.Contains(err.Error(), `no key "201"`) || !strings.Contains(err.Error(), "--load") || out.Len() > 0 {
+		t.Errorf("%v; %s", err, out.String())
+	}
+	y.Keys = 200
+	if err := YCSBMain(context.Background(), o, y); err != nil || !strings.Contains(out.String(), "YCSB:A:200:") {
+		t.Errorf("%v; %s", err, out.String())
 	}
 	y.Workload = "z"
 	if err := YCSBMain(context.Background(), o, y); err == nil || !strings.Contains(err.Error(), "ABCDEF") {

@@ -102,6 +102,7 @@ func TestResultText(t *testing.T) {
   reads           1   mean 1000  p50 1000  p99 1000  p99.9 1000  max 1000 us
   writes          1   mean 2000  p50 2001  p99 2001  p99.9 2001  max 2001 us
   errors: ABC 2, KEY_DNE 1
+  KEY_DNE: keys that were read do not exist; LOAD as many as this command names first
   one of them: why
 `
 	if out.String() != want {

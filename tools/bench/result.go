@@ -131,6 +131,9 @@ func (s Summary) WriteText(w io.Writer) {
 	if len(s.Errors) > 0 {
 		fmt.Fprintf(w, "  errors: %s\n", formatErrors(s.Errors))
 	}
+	if s.Errors[messages.AnnaError_KEY_DNE.String()] > 0 {
+		fmt.Fprintf(w, "  KEY_DNE: keys that were read do not exist; LOAD as many as this command names first\n")
+	}
 	if s.FirstError != "" {
 		fmt.Fprintf(w, "  one of them: %s\n", s.FirstError)
 	}
