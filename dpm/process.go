@@ -14,6 +14,11 @@ func ProcessStart(pid uint32) uint64 {
 	if err != nil {
 		return 0
 	}
+	return startOf(stat)
+}
+
+// startOf finds the start time in a process's stat file, 0 for one that is dead or no such file.
+func startOf(stat []byte) uint64 {
 	// The second field is the command in parentheses and may hold anything; the start time is the
 	// twentieth field after it. State Z: dead, but not waited for.
 	at := bytes.LastIndexByte(stat, ')')

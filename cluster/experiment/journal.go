@@ -3,8 +3,8 @@ package experiment
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,8 +27,13 @@ func readJournal(c *cluster.Cluster) ([]monitor.EventRecord, error) {
 		return nil, fmt.Errorf("the M-node's journal: %w", err)
 	}
 	defer f.Close()
+	return readEvents(f)
+}
+
+// readEvents returns the events of a journal, in order.
+func readEvents(r io.Reader) ([]monitor.EventRecord, error) {
 	var events []monitor.EventRecord
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxJournalLine)
 	for lines.Scan() {
 		var s monitor.Summary
@@ -37,7 +42,10 @@ func readJournal(c *cluster.Cluster) ([]monitor.EventRecord, error) {
 		}
 		events = append(events, s.Events...)
 	}
-	return events, errors.Join(lines.Err())
+	if err := lines.Err(); err != nil {
+		return events, fmt.Errorf("the M-node's journal: %w", err)
+	}
+	return events, nil
 }
 
 // label shortens an event's text to what fits beside a line: the decision without its figures, the change without its reason's

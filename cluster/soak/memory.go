@@ -43,11 +43,11 @@ func parseSmaps(r io.Reader, pool string) (Memory, error) {
 			mappings++
 			path = pathOf(rest)
 		case name == "Rss:":
-			kB, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			kB, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 32)
 			if err != nil {
 				return Memory{}, fmt.Errorf("%q: %w", lines.Text(), err)
 			}
-			m.add(path, pool, kB<<10)
+			m.add(path, pool, int64(kB)<<10)
 		}
 	}
 	if err := lines.Err(); err != nil {

@@ -36,6 +36,18 @@ func TestSmapsAddUp(t *testing.T) {
 	}
 }
 
+// FuzzSmaps: no part of a process's memory is counted twice.
+func FuzzSmaps(f *testing.F) {
+	f.Add(smaps, "/data/pool")
+	f.Add("Rss: -1 kB\n", "")
+	f.Fuzz(func(t *testing.T, text, pool string) {
+		m, err := parseSmaps(strings.NewReader(text), pool)
+		if err == nil && (m.Own < 0 || m.Pool < 0 || m.Shared < 0 || m.Shared > m.Own) {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
 // TestOwnMemoryIsSeen: the pages of a mapped file are told from the process's own.
 func TestOwnMemoryIsSeen(t *testing.T) {
 	const bytes = 8 << 20

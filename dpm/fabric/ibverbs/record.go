@@ -168,3 +168,35 @@ func checkVerdict(first byte) error {
 	}
 	return nil
 }
+
+// grant is the extra part of the answer to an admitted peer: where the pool is.
+//
+//	base:u64 rkey:u32 persist:u8 0:3
+type grant struct {
+	base    uint64
+	rkey    uint32
+	persist Persist
+}
+
+const grantBytes = 16
+
+func (g grant) encode() []byte {
+	b := binary.LittleEndian.AppendUint64(nil, g.base)
+	b = binary.LittleEndian.AppendUint32(b, g.rkey)
+	persist := byte(0)
+	if g.persist == ByRead {
+		persist = 1
+	}
+	return append(b, persist, 0, 0, 0)
+}
+
+func parseGrant(b []byte) (grant, error) {
+	if len(b) != grantBytes || b[12] > 1 || [3]byte(b[13:]) != [3]byte{} {
+		return grant{}, fmt.Errorf("grant % x: %w", b, wire.ErrBadFrame)
+	}
+	g := grant{base: binary.LittleEndian.Uint64(b), rkey: binary.LittleEndian.Uint32(b[8:]), persist: ByProcessor}
+	if b[12] == 1 {
+		g.persist = ByRead
+	}
+	return g, nil
+}

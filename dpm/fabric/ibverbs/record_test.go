@@ -92,6 +92,17 @@ func FuzzLink(f *testing.F) {
 	})
 }
 
+func FuzzGrant(f *testing.F) {
+	f.Add(grant{base: 1 << 40, rkey: 77, persist: ByRead}.encode())
+	f.Add(grant{persist: ByProcessor}.encode())
+	f.Add(make([]byte, grantBytes+1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if g, err := parseGrant(b); err == nil && !bytes.Equal(g.encode(), b) || err != nil && !errors.Is(err, wire.ErrBadFrame) {
+			t.Fatalf("% x is decoded as %+v, %v", b, g, err)
+		}
+	})
+}
+
 func FuzzVerdict(f *testing.F) {
 	f.Add(appendVerdict(nil, fabric.ErrFenced))
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = parseVerdict(b) })

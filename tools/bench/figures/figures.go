@@ -45,7 +45,7 @@ func (s Samples) Read(r io.Reader) error {
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		switch {
-		case len(fields) > 0 && (fields[0] == "FAIL" || fields[0] == "---" && fields[1] == "FAIL:"):
+		case len(fields) > 0 && fields[0] == "FAIL", len(fields) > 1 && fields[0] == "---" && fields[1] == "FAIL:":
 			return fmt.Errorf("a benchmark failed: %s", lines.Text())
 		case len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark"):
 			continue
@@ -107,11 +107,17 @@ func ReadRun(path string) (*run.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r run.Report
-	if err := json.Unmarshal(text, &r); err != nil {
+	r, err := parseRun(text)
+	if err != nil {
 		return nil, fmt.Errorf("report %s: %w", path, err)
 	}
-	return &r, nil
+	return r, nil
+}
+
+func parseRun(text []byte) (*run.Report, error) {
+	var r run.Report
+	err := json.Unmarshal(text, &r)
+	return &r, err
 }
 
 // WriteText prints the figures as tables, a group each, in Markdown.

@@ -3,6 +3,7 @@ package figures
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,4 +138,46 @@ func TestTableNamesBenchmarks(t *testing.T) {
 			t.Errorf("there is no Benchmark%s", name)
 		}
 	}
+}
+
+// FuzzSamples: whatever go test may have printed is read or refused; what is read has as many values as were printed.
+func FuzzSamples(f *testing.F) {
+	f.Add(printed(func(string, string, int) float64 { return 1.5 }))
+	f.Add("---\n--- FAIL: TestA\n")
+	f.Add("BenchmarkA-2 1 x ns/op\nBenchmark- 1 2 3 4 5\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		s := Samples{}
+		if s.Read(strings.NewReader(text)) != nil {
+			return
+		}
+		n := 0
+		for _, units := range s {
+			for _, values := range units {
+				n += len(values)
+				median(values)
+			}
+		}
+		if most := len(strings.Fields(text)) / 2; n > most {
+			t.Errorf("%d values in %q", n, text)
+		}
+		_, _ = Of(s)
+	})
+}
+
+// FuzzRun: a run's report that is taken can be written again.
+func FuzzRun(f *testing.F) {
+	f.Add([]byte(`{"commit":"c","configuration":{"keys":"10"},"machine":{"cpu":"x"},"phases":[{"name":"load","total":{"operations":1,"errors":{"TIMEOUT":2}}}]}`))
+	f.Add([]byte(`{"phases":[{"seconds":"x"}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := parseRun(text)
+		if err != nil {
+			return
+		}
+		if _, err := json.Marshal(r); err != nil {
+			t.Error(err)
+		}
+		if err := r.WriteText(io.Discard); err != nil {
+			t.Error(err)
+		}
+	})
 }
