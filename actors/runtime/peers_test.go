@@ -35,6 +35,7 @@ func TestPeersThatAreNotThere(t *testing.T) {
 	}
 	good.Send([]byte("unaffected"))
 	(&receiver{tb: t, pull: pull}).want("unaffected")
+	eventually(t, "the good peer has nothing queued", func() bool { _, queued := good.state(); return queued == 0 })
 	// They make way after a while, and the good peer after a longer one.
 	sweep := func(d time.Duration) PeersMetrics { c.Advance(d); peers.Sweep(c.Now()); return peers.Metrics() }
 	sweep(0)
