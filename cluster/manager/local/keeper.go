@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,11 +137,18 @@ func (k *keeper) once() (o outcome, ordered bool) {
 		k.pid = proc.pid
 		k.tell(manager.Running, k.pid, false, "")
 	}
-	select {
-	case err := <-proc.ended:
-		return outcome{err, k.describe(err)}, false
-	case signal := <-k.orders:
-		return k.end(proc, signal), true
+	for {
+		look := k.p.o.Clock.NewTimer(k.p.o.LogPeriod)
+		select {
+		case err := <-proc.ended:
+			look.Stop()
+			return outcome{err, k.describe(err)}, false
+		case signal := <-k.orders:
+			look.Stop()
+			return k.end(proc, signal), true
+		case <-look.C:
+			k.emptyLog()
+		}
 	}
 }
 
@@ -239,7 +247,7 @@ func (k *keeper) logPath() string {
 // openLog opens the node's log file at its end, and puts a large one aside first.
 func (k *keeper) openLog() (*os.File, error) {
 	path := k.logPath()
-	if info, err := os.Stat(path); err == nil && info.Size() > k.p.o.LogBytes {
+	if k.logIsLarge() {
 		if err := os.Rename(path, path+".1"); err != nil {
 			return nil, fmt.Errorf("put the log aside: %w", err)
 		}
@@ -249,6 +257,37 @@ func (k *keeper) openLog() (*os.File, error) {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
 	return log, nil
+}
+
+func (k *keeper) logIsLarge() bool {
+	info, err := os.Stat(k.logPath())
+	return err == nil && info.Size() > k.p.o.LogBytes
+}
+
+// emptyLog puts a large log of a process that runs aside. The process has the file open, for appending, so that it is copied and
+// emptied; what is printed between the two is lost. When that cannot be done, it is tried again the next time.
+func (k *keeper) emptyLog() {
+	if !k.logIsLarge() {
+		return
+	}
+	path := k.logPath()
+	if err := copyFile(path+".1", path); err == nil {
+		_ = os.Truncate(path, 0)
+	}
+}
+
+func copyFile(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // lastLineBytes is how much of a log's end lastLine looks at.

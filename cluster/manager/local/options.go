@@ -20,8 +20,10 @@ type Options struct {
 	Free func(n manager.Node) error
 	// LogDirectory gets one file a node, <ip>-<kind>.log. It must exist.
 	LogDirectory string
-	// LogBytes is the size from which a log file is put aside (as .1) when its node starts. Default 16 MiB.
-	LogBytes int64
+	// LogBytes is the size from which a log file is put aside (as .1): when its node starts, and once in LogPeriod. Defaults
+	// 16 MiB and 1 min.
+	LogBytes  int64
+	LogPeriod time.Duration
 	// StopTimeout is how long a process has for its orderly end. Default 10 s.
 	StopTimeout time.Duration
 	// MaxRestarts is how often a node is started again within RestartWindow. Defaults 10 and 1 min.
@@ -47,7 +49,7 @@ func (o *Options) EnsureDefaults() {
 		field *time.Duration
 		value time.Duration
 	}{
-		{&o.StopTimeout, 10 * time.Second}, {&o.RestartWindow, time.Minute},
+		{&o.StopTimeout, 10 * time.Second}, {&o.RestartWindow, time.Minute}, {&o.LogPeriod, time.Minute},
 		{&o.RestartPauseMin, 200 * time.Millisecond}, {&o.RestartPauseMax, 5 * time.Second},
 	} {
 		if *d.field == 0 {
@@ -79,7 +81,7 @@ func (o *Options) Validate() error {
 	if o.Binary == "" || o.Command == nil || o.LogDirectory == "" {
 		return fmt.Errorf("local provisioner: needs the binary, how to call it and a directory for logs")
 	}
-	if o.StopTimeout <= 0 || o.RestartPauseMin <= 0 || o.MaxRestarts < 0 || o.MaxNodes < 1 {
+	if o.StopTimeout <= 0 || o.RestartPauseMin <= 0 || o.LogPeriod <= 0 || o.MaxRestarts < 0 || o.MaxNodes < 1 {
 		return fmt.Errorf("local provisioner: times and limits must be positive")
 	}
 	return nil

@@ -254,6 +254,39 @@ func TestLogIsPutAside(t *testing.T) {
 	}
 }
 
+// TestLogOfARunningNodeIsPutAside: a node that runs for months does not fill the disk, and goes on with an empty log.
+func TestLogOfARunningNodeIsPutAside(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.LogBytes, o.LogPeriod = 10, time.Millisecond })
+	more := filepath.Join(r.logs, "more")
+	if err := syscall.Mkfifo(more, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const script = "echo 0123456789abcdef; cd $HERE; cat more; exec sleep 1000"
+	r.start("10.0.0.1", script)
+	r.await(manager.Running)
+	path := filepath.Join(r.logs, "10.0.0.1-"+script+".log")
+	until := time.Now().Add(deadline)
+	want := func(log, aside string) {
+		t.Helper()
+		for {
+			now, _ := os.ReadFile(path)
+			old, _ := os.ReadFile(path + ".1")
+			if string(now) == log && string(old) == aside {
+				return
+			}
+			if time.Now().After(until) {
+				t.Fatalf("log %q, put aside %q; want %q and %q", now, old, log, aside)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	want("", "0123456789abcdef\n")
+	if err := os.WriteFile(more, []byte("short\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	want("short\n", "0123456789abcdef\n")
+}
+
 // TestChildrenDieWithTheirParent starts this test's binary as a parent of a process and kills it (CLU-1's core).
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	if os.Getenv(parentVariable) != "" {
