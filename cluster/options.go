@@ -195,7 +195,7 @@ func KNOptions(c *conf.Config, env Env) (kn.Options, error) {
 		ReportPeriod: c.Policy.ServerReportPeriod, KeyReportPeriod: c.Policy.KeyReportPeriod,
 		// Longer than a coordinator works on a change, so that normally the coordinator decides.
 		ResumeTimeout: c.Dinomo.Timeouts.Reconfiguration * 3 / 2,
-		Logf:          env.logf(), Version: env.Version,
+		Logf:          env.logf(),
 	}, nil
 }
 

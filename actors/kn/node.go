@@ -54,7 +54,6 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		}
 		o.DPMControl = o.address(host, messages.DPMControl)
 	}
-	o.Logf("dinomo kn %s", o.Version)
 	o.Logf("options: %s", o.String())
 	o.Logf("random seed: %d", o.RandomSeed)
 	n := &Node{o: o, over: make(chan struct{})}

@@ -83,8 +83,7 @@ type Options struct {
 	System runtime.System
 	// Logf receives the node's log, a line a call. Default: nothing.
 	Logf func(format string, args ...any)
-	// Version is printed first, with RandomSeed, from which the node's random choices start. Default: a fresh one.
-	Version    string
+	// RandomSeed is where the node's random choices start from; it is logged. Default: a fresh one.
 	RandomSeed uint64
 }
 
@@ -103,7 +102,6 @@ func (o *Options) EnsureDefaults() {
 	set(&o.HeldRequests, 4096)
 	set(&o.HeldBytes, 8<<20)
 	set(&o.DrainRequests, 512)
-	set(&o.Version, "unversioned")
 	if o.RandomSeed == 0 {
 		o.RandomSeed = random.FreshSeed()
 	}

@@ -96,7 +96,6 @@ func composeKN(p *process) error {
 		DialTimeout: 200 * time.Millisecond, VerbTimeout: 100 * time.Millisecond, WriteWait: 100 * time.Millisecond,
 		RenewPeriod: lease / 4, MapPeriod: 250 * time.Millisecond, ReportPeriod: time.Second, KeyReportPeriod: 4 * time.Second,
 		ResumeTimeout: 3 * time.Second, Clock: p.node.Clock(), System: p.node, Logf: p.logf, RandomSeed: w.o.Seed + uint64(p.pid),
-		Version: "simulated",
 	})
 	if err != nil {
 		return err

@@ -19,17 +19,21 @@ func passing(err error) bool {
 	return true
 }
 
+// tellMost is the longest time between two of Waiting's calls.
+const tellMost = 5 * time.Minute
+
 // retry runs attempt until it succeeds, fails for good, or ctx ends. The error is then attempt's last
 // one, joined with ctx's.
 func (s *Session) retry(ctx context.Context, attempt func() error) error {
 	var told time.Time
+	tellAfter := time.Duration(0)
 	for {
 		err := attempt()
 		if err == nil || !passing(err) {
 			return err
 		}
-		if now := s.o.Clock.Now(); told.IsZero() || now.Sub(told) >= time.Second {
-			told = now
+		if now := s.o.Clock.Now(); told.IsZero() || now.Sub(told) >= tellAfter {
+			told, tellAfter = now, min(max(2*tellAfter, time.Second), tellMost)
 			s.o.Waiting(err)
 		}
 		if clock.Wait(s.o.Clock, s.o.RetryEvery, nil, ctx.Done()) == clock.Stopped {

@@ -30,8 +30,8 @@ type Options struct {
 	// RetryEvery is the pause between attempts while the pool is busy or not there. Default 20 ms.
 	RetryEvery time.Duration
 	Clock      clock.Clock
-	// Waiting is told, at most once a second, what an attempt failed with while Dial or Reconnect goes on
-	// trying. Default: nobody is.
+	// Waiting is told what an attempt failed with while Dial or Reconnect goes on trying: of the first at once, then after 1, 2, 4 ...
+	// seconds. Default: nobody is.
 	Waiting func(error)
 }
 

@@ -29,7 +29,7 @@ type Engine struct {
 	open     []int // operations appended since the last commit
 	arena    arena
 	now      time.Time
-	told     time.Time // of damage
+	told     time.Time // of a failure
 	full     bool      // the pool said NO_SPACE in this batch
 	gets     int       // of the batch, those that may have to read
 	largest  int       // of the values read lately, in bytes, decaying

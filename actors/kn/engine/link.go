@@ -72,25 +72,25 @@ func (e *Engine) failed(err error) messages.AnnaError {
 	case errors.Is(err, remote.ErrBusy):
 		return messages.AnnaError_OVERLOADED
 	case errors.Is(err, remote.ErrRetries), errors.Is(err, format.ErrDamaged):
-		e.tellDamage(err)
+		e.tell("not served", err)
 		return messages.AnnaError_OVERLOADED
 	}
 	if e.link.up() && (remote.Broken(err) || errors.Is(err, remote.ErrUnresolved) || errors.Is(err, remote.ErrNotAttached)) {
 		e.away(err)
 	} else if e.link.up() {
-		e.o.Logf("pool: %v", err)
+		e.tell("pool", err)
 	}
 	return messages.AnnaError_TIMEOUT
 }
 
-// tellEvery bounds what is said of damage: whoever asks for the key asks again.
+// tellEvery bounds what is said of failures: whoever asked for the key asks again.
 const tellEvery = time.Second
 
-// tellDamage says where the pool holds what cannot be served: err has the address.
-func (e *Engine) tellDamage(err error) {
+// tell logs why something failed that may fail again and again. Of damage, err has the address.
+func (e *Engine) tell(what string, err error) {
 	if e.told.IsZero() || e.now.Sub(e.told) >= tellEvery {
 		e.told = e.now
-		e.o.Logf("not served: %v", err)
+		e.o.Logf("%s: %v", what, err)
 	}
 }
 
