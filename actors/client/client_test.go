@@ -200,10 +200,11 @@ func TestSilentOwner(t *testing.T) {
 	cluster.Mute(0, true)
 	ctx, cancel := context.WithTimeout(context.Background(), 250*time.Millisecond)
 	defer cancel()
-	if _, err := c.Get(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
+	_, err := c.Get(ctx, "a")
+	if !errors.Is(err, context.DeadlineExceeded) || client.OutcomeUnknown(err) || !strings.Contains(err.Error(), "KN did not answer") {
 		t.Fatalf("get: %v", err)
 	}
-	err := c.Put(ctx, "a", []byte("1"))
+	err = c.Put(ctx, "a", []byte("1"))
 	if !errors.Is(err, context.DeadlineExceeded) || client.OutcomeUnknown(err) {
 		t.Fatalf("a put after the context's end, never sent: %v", err)
 	}

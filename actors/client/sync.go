@@ -217,9 +217,10 @@ func (c *Client) withdraw(ctx context.Context, g *group) {
 			i, write := s.op.Tag, isWrite(s.op.Type)
 			why := c.mu.core.cancel(s.op)
 			c.admit()
-			g.out[i].Err = context.Cause(ctx)
 			if write || !OutcomeUnknown(why) {
-				g.out[i].Err = fmt.Errorf("%w: %w", g.out[i].Err, why)
+				g.out[i].Err = fmt.Errorf("%w: %w", context.Cause(ctx), why)
+			} else { // of a read: its outcome is known
+				g.out[i].Err = fmt.Errorf("%w: the key's KN did not answer, or could not reach the pool", context.Cause(ctx))
 			}
 			g.left--
 			if g.left == 0 {
