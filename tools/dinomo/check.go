@@ -121,8 +121,14 @@ func (f *checkFlags) run(c *cobra.Command) error {
 	}
 	report, err := nemesis.Run(c.Context(), *o)
 	progress.end()
-	if err != nil {
-		return err
+	switch {
+	case err != nil && c.Context().Err() != nil:
+		if f.keep == "" {
+			err = os.RemoveAll(o.Directory)
+		}
+		return errors.Join(wasInterrupted(c), err)
+	case err != nil:
+		return fmt.Errorf("%w (logs are in %s)", err, o.Directory)
 	}
 	if err := report.WriteText(c.OutOrStdout()); err != nil {
 		return err

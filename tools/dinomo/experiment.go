@@ -78,7 +78,8 @@ type experimentReport interface {
 	Draw(path string) error
 }
 
-// conclude shows a report, which may be partial when err says so. Pools and logs of what failed are kept.
+// conclude shows a report, which may be partial or missing when err says so. Pools and logs of what failed are kept, but not of what somebody
+// has interrupted.
 func (f *experimentFlags) conclude(c *cobra.Command, o *experiment.Options, r experimentReport, err error, tidy func() error) error {
 	if r != nil {
 		err = errors.Join(err, r.WriteText(c.OutOrStdout()))
@@ -89,7 +90,12 @@ func (f *experimentFlags) conclude(c *cobra.Command, o *experiment.Options, r ex
 			err = errors.Join(err, r.Draw(f.plot))
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil && c.Context().Err() != nil:
+		return errors.Join(wasInterrupted(c), tidy())
+	case r == nil: // nothing was begun
+		return errors.Join(err, tidy())
+	case err != nil:
 		return fmt.Errorf("%w (logs are in %s)", err, o.Directory)
 	}
 	return tidy()
@@ -135,7 +141,7 @@ values), none; or any policy that kvs_config.cache-policy takes. The cache is th
 		report, err := experiment.Profile(c.Context(), o)
 		progress.end()
 		if report == nil {
-			return errors.Join(err, tidy())
+			return f.conclude(c, &o.Options, nil, err, tidy)
 		}
 		return f.conclude(c, &o.Options, report, err, tidy)
 	}
@@ -156,7 +162,7 @@ func (f *experimentFlags) runTimed(c *cobra.Command, o *experiment.Options, show
 	report, err := show()
 	progress.end()
 	if report == nil {
-		return errors.Join(err, tidy())
+		return f.conclude(c, o, nil, err, tidy)
 	}
 	return f.conclude(c, o, report, err, tidy)
 }

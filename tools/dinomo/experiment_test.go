@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -8,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dinomo-kv/dinomo/cluster/experiment"
 )
 
 // configured returns the line of --print-config that begins with a key.
@@ -85,5 +89,57 @@ func TestNodesAreAsManyAsConfigured(t *testing.T) {
 		if asConfigured(command, topology, l); topology.KNs != c.kns || topology.Benches != c.benches {
 			t.Errorf("%q: %d KNs, %d benchmark nodes", c.args, topology.KNs, topology.Benches)
 		}
+	}
+}
+
+// noReport is an experiment's report with nothing in it.
+type noReport struct{}
+
+func (noReport) WriteText(io.Writer) error { return nil }
+func (noReport) WriteJSON(string) error    { return nil }
+func (noReport) Draw(string) error         { return nil }
+
+// TestExperimentsTidyUp: what is interrupted, and what never began, leaves no files; what failed keeps its logs and says where.
+func TestExperimentsTidyUp(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	running, interrupt := context.WithCancel(context.Background())
+	conclude := func(ctx context.Context, r experimentReport) error {
+		t.Helper()
+		c := &cobra.Command{}
+		c.SetContext(ctx)
+		c.SetOut(io.Discard)
+		c.SetErr(io.Discard)
+		var o experiment.Options
+		f := addExperimentFlags(c, &o)
+		tidy, err := f.fill(c, &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.conclude(c, &o, r, errors.New("it failed"), tidy)
+	}
+	left := func() string {
+		t.Helper()
+		entries, err := os.ReadDir(temporary)
+		if err != nil || len(entries) > 1 {
+			t.Fatalf("%v, %v", entries, err)
+		}
+		for _, e := range entries {
+			return filepath.Join(temporary, e.Name())
+		}
+		return ""
+	}
+	if err := conclude(running, nil); err == nil || left() != "" {
+		t.Errorf("never begun: %v, %q is left", err, left())
+	}
+	if err := conclude(running, noReport{}); left() == "" || !strings.Contains(err.Error(), left()) {
+		t.Errorf("failed: %v, %q is left", err, left())
+	}
+	if err := os.RemoveAll(left()); err != nil {
+		t.Fatal(err)
+	}
+	interrupt()
+	if err := conclude(running, noReport{}); exitStatus(err) != interrupted || left() != "" {
+		t.Errorf("interrupted: %v, %q is left", err, left())
 	}
 }

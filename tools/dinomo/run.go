@@ -100,8 +100,7 @@ func (f *runFlags) run(c *cobra.Command) (err error) {
 	report, err := f.measure(c.Context(), l, c.ErrOrStderr())
 	switch {
 	case err != nil && c.Context().Err() != nil:
-		fmt.Fprintln(c.ErrOrStderr(), "interrupted; everything is stopped")
-		return exit(interrupted)
+		return wasInterrupted(c)
 	case err != nil:
 		return f.withLogs(err, directory)
 	}
@@ -116,6 +115,12 @@ func (f *runFlags) run(c *cobra.Command) (err error) {
 
 // interrupted is the exit status of a process that SIGINT ended, as shells have it.
 const interrupted = 128 + 2
+
+// wasInterrupted is what a command returns that a signal has ended before it was done, when it has stopped its cluster.
+func wasInterrupted(c *cobra.Command) error {
+	fmt.Fprintln(c.ErrOrStderr(), "interrupted; everything is stopped")
+	return exit(interrupted)
+}
 
 // measure runs the phases against a cluster of their own. Whatever comes of it, the cluster has ended when it returns.
 func (f *runFlags) measure(ctx context.Context, l *conf.Loaded, out io.Writer) (*run.Report, error) {
