@@ -1,9 +1,12 @@
 package dpmnode
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/dinomo-kv/dinomo/dpm"
@@ -56,5 +59,24 @@ func TestPoolErrorsSayWhatToDo(t *testing.T) {
 				t.Error("the file was changed")
 			}
 		})
+	}
+}
+
+// TestListenErrorsSayWhatToDo: each gets the advice that is meant for it, and one that nobody knows gets none.
+func TestListenErrorsSayWhatToDo(t *testing.T) {
+	for _, c := range []struct {
+		err        error
+		with, bare string
+	}{
+		{syscall.EADDRINUSE, "stop what has it", "interface"},
+		{syscall.EADDRNOTAVAIL, "no interface of this machine", "stop what"},
+		{syscall.EACCES, "above 1023", "stop what"},
+		{errors.New("no RDMA device"), "no RDMA device", ":"},
+	} {
+		err := adviseListen(&net.OpError{Op: "listen", Err: c.err})
+		text := strings.TrimPrefix(err.Error(), "listen: ")
+		if !errors.Is(err, c.err) || !strings.Contains(text, c.with) || strings.Contains(text, c.bare) {
+			t.Errorf("%q, want it with %q and without %q", err, c.with, c.bare)
+		}
 	}
 }

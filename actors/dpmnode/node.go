@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/runtime"
@@ -62,7 +63,7 @@ func (n *Node) start() error {
 	o.Logf("%s", strings.TrimSpace(report.String()))
 	n.listener, err = o.Listen(n.pool, fabric.ListenOptions{Address: address, Path: n.pool.Path(), Logf: o.Logf})
 	if err != nil {
-		return fmt.Errorf("serve the pool's verbs at %s: %w (if the address is in use, stop what has it or choose another IP)", address, err)
+		return adviseListen(fmt.Errorf("serve the pool's verbs at %s: %w", address, err))
 	}
 	n.pool.Listen(n.listener)
 	return n.control()
@@ -140,6 +141,19 @@ func advise(err error, path string) error {
 		return fmt.Errorf("%w: bring a backup back (dinomo restore), or give another path (dinomo.pool.path); nothing was changed", err)
 	case errors.Is(err, format.ErrDamaged):
 		return fmt.Errorf("%w: dinomo inspect verify --path %s says what is wrong, dinomo restore brings a backup back", err, path)
+	}
+	return err
+}
+
+// adviseListen adds what to do to the errors of an address that a person meets. A card's errors say it themselves.
+func adviseListen(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: stop what has it, or choose another IP or port (ib_config.sock_port)", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: no interface of this machine has that IP; give one that it has (dinomo.dpm.addresses)", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w: choose a port above 1023 (ib_config.sock_port)", err)
 	}
 	return err
 }

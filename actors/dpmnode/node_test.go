@@ -130,6 +130,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want   []string
 	}{
 		{"occupied port", "127.77.2.2", func(*dpmnode.Options) {}, []string{"127.77.2.2:9100", "in use", "stop what has it"}},
+		{"IP of no interface", "192.0.2.1", func(*dpmnode.Options) {}, []string{"192.0.2.1:9100", "no interface"}},
 		{"missing pool", "127.77.2.3", func(o *dpmnode.Options) { o.Pool.MustExist = true }, []string{"no pool", "dinomo.pool.path"}},
 		{"foreign pool", "127.77.2.4", func(o *dpmnode.Options) { o.Pool.Path = foreign }, []string{foreign, "not a Dinomo pool", "nothing was changed"}},
 		{"no directory", "127.77.2.5", func(o *dpmnode.Options) { o.Pool.Path = "/no/such/directory/pool" }, []string{"/no/such/directory"}},
