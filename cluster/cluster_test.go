@@ -357,6 +357,34 @@ func TestForeignPoolIsExplained(t *testing.T) {
 	}
 }
 
+// TestWaitForTheDPMIsExplained starts a DPM that never serves, as if its pool were too large to be opened soon: whoever waits is told, and
+// so is whoever gives up.
+func TestWaitForTheDPMIsExplained(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "dinomo")
+	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" != dpm ] || exec sleep 1000\nexec %s \"$@\"\n", clustertest.Program(t))
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	topology := cluster.Topology{Network: clustertest.Network(t), KNs: 1}
+	topology.Set = []string{"dinomo.data-dir=" + t.TempDir(), "capacities.storage-cap=256MiB"}
+	ctx, cancel := context.WithCancel(within(t))
+	defer cancel()
+	told := ""
+	c, err := cluster.Up(ctx, cluster.UpOptions{Topology: topology, Binary: program, ReadyTimeout: deadline, Waits: func(what string) {
+		told = what
+		cancel()
+	}})
+	if err == nil {
+		_ = c.Close()
+		t.Fatal("a cluster without a DPM is ready")
+	}
+	for _, text := range []string{told, err.Error()} {
+		if !strings.Contains(text, "the DPM at "+topology.Network.DPM()) || strings.Contains(text, "\n") {
+			t.Errorf("not a line that names the DPM: %q", text)
+		}
+	}
+}
+
 func key(i int) string { return fmt.Sprintf("key-%d", i) }
 
 func value(i int) []byte { return fmt.Appendf(nil, "value %d", i) }

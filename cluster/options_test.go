@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/dinomo-kv/dinomo/conf"
 	"github.com/dinomo-kv/dinomo/dpm/fabric/ibverbs"
@@ -31,4 +34,29 @@ func TestFabricOptions(t *testing.T) {
 	if err := got.Validate(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLargePoolsHaveTime: a cluster has the longer for becoming ready the larger its pool is, as configured or as the file is.
+func TestLargePoolsHaveTime(t *testing.T) {
+	directory := t.TempDir()
+	check := func(want time.Duration) {
+		t.Helper()
+		l, err := conf.Load(conf.Sources{Set: []string{"capacities.storage-cap=1GiB", "dinomo.data-dir=" + directory}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := readyTimeout(&l.Config); got != want {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+	check(time.Minute + 4*time.Second)
+	file, err := os.Create(filepath.Join(directory, "pool.dinomo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := file.Truncate(64 << 30); err != nil { // of which nothing is written
+		t.Fatal(err)
+	}
+	check(time.Minute + 256*time.Second)
 }

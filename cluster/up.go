@@ -24,13 +24,15 @@ type UpOptions struct {
 	Topology
 	// Binary is the program of the nodes. Default: this one.
 	Binary string
-	// ReadyTimeout bounds the wait for the cluster to be ready. Default 60 s: opening a large pool takes its time.
+	// ReadyTimeout bounds the wait for the cluster to be ready. Default 60 s, and a second for every 256 MiB of the pool.
 	ReadyTimeout time.Duration
 	// MaxRestarts is how often one of the nodes that Up starts may end by itself within a minute and be started again. Default: the
 	// provisioner's.
 	MaxRestarts int
 	// Logf receives a line for each node that starts or ends. Nil: silent.
 	Logf func(format string, args ...any)
+	// Waits is told what a cluster waits for that is not ready soon, and again when that changes. Default: a line for Logf.
+	Waits func(what string)
 }
 
 // Cluster is a running local cluster. Make it with Up and Close it.
@@ -57,11 +59,11 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 	if err := o.Topology.Validate(); err != nil {
 		return nil, err
 	}
-	if o.ReadyTimeout == 0 {
-		o.ReadyTimeout = time.Minute
-	}
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}
+	}
+	if o.Waits == nil {
+		o.Waits = func(what string) { o.Logf("waits: %s", what) }
 	}
 	c := &Cluster{o: o}
 	c.mu.pids = make(map[string]int)
@@ -110,6 +112,9 @@ func (c *Cluster) prepare() error {
 	}})
 	if err != nil {
 		return err
+	}
+	if o.ReadyTimeout == 0 {
+		o.ReadyTimeout = readyTimeout(&c.conf.Config)
 	}
 	if c.plan, err = Plan(&c.conf.Config); err != nil {
 		return err
@@ -204,28 +209,34 @@ func detailOf(e manager.Event) string {
 	return ""
 }
 
-// pollReady is how often a node is asked whether it is ready.
-const pollReady = 20 * time.Millisecond
+const (
+	// pollReady is how often a node is asked whether it is ready.
+	pollReady = 20 * time.Millisecond
+	// longWait is when somebody is told what a cluster waits for: small pools are open long before.
+	longWait = 3 * time.Second
+	// slowestOpen is how many bytes of a pool are opened in a second, at least: its index and what is not merged are read, and with
+	// ibverbs a card pins all of it, in one call that shows no progress.
+	slowestOpen = 256 << 20
+)
+
+// readyTimeout is what a cluster may take until it is ready.
+func readyTimeout(c *conf.Config) time.Duration {
+	bytes := uint64(c.PoolBytes())
+	if file, err := os.Stat(c.PoolPath()); err == nil { // one that is there already has the size that it has
+		bytes = max(bytes, uint64(file.Size()))
+	}
+	return time.Minute + time.Duration(bytes/slowestOpen)*time.Second
+}
 
 // awaitReady asks until every routing node knows all KNs and every benchmark node answers (CLU-2).
 func (c *Cluster) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.o.ReadyTimeout)
 	defer cancel()
-	ready := func() (missing string) {
-		for _, ip := range c.o.RouteIPs() {
-			if n := c.membersAt(ctx, ip); n < c.o.KNs {
-				return fmt.Sprintf("routing node %s knows %d of %d KNs", ip, n, c.o.KNs)
-			}
-		}
-		for _, ip := range c.o.BenchIPs() {
-			if _, err := c.status(ctx, ip, messages.BenchControl); err != nil {
-				return fmt.Sprintf("benchmark node %s does not answer", ip)
-			}
-		}
-		return ""
-	}
+	missing, told, begun := "", "", clock.Real{}.Now()
 	for {
-		missing := ready()
+		if now := c.missing(ctx); now == "" || ctx.Err() == nil { // else nobody had the time to answer
+			missing = now
+		}
 		c.mu.Lock()
 		failed := c.mu.failed
 		c.mu.ready = missing == "" && failed == nil
@@ -236,10 +247,30 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 		case missing == "":
 			return nil
 		case ctx.Err() != nil:
-			return fmt.Errorf("the cluster is not ready: %s; %s; logs are in %s", missing, c.knTrouble(), LogDirectory(&c.conf.Config))
+			return fmt.Errorf("the cluster is not ready: %s; %s; logs are in %s", missing, c.trouble(), LogDirectory(&c.conf.Config))
+		case clock.Real{}.Now().Sub(begun) > longWait:
+			if what := missing + "; " + c.trouble(); what != told {
+				c.o.Waits(what)
+				told = what
+			}
 		}
 		clock.Real{}.Sleep(pollReady)
 	}
+}
+
+// missing says what is not ready yet; "" when all is.
+func (c *Cluster) missing(ctx context.Context) string {
+	for _, ip := range c.o.RouteIPs() {
+		if n := c.membersAt(ctx, ip); n < c.o.KNs {
+			return fmt.Sprintf("routing node %s knows %d of %d KNs", ip, n, c.o.KNs)
+		}
+	}
+	for _, ip := range c.o.BenchIPs() {
+		if _, err := c.status(ctx, ip, messages.BenchControl); err != nil {
+			return fmt.Sprintf("benchmark node %s does not answer", ip)
+		}
+	}
+	return ""
 }
 
 // membersAt asks a routing node how many KNs its map has; 0 when it does not answer.
@@ -267,8 +298,12 @@ func (c *Cluster) status(ctx context.Context, ip string, s messages.Socket) (*me
 	return c.asker.Status(ctx, a.String(), "")
 }
 
-// knTrouble says what the management node knows of KNs that do not run.
-func (c *Cluster) knTrouble() string {
+// trouble says why KNs may not serve: the DPM does not yet, or what the management node knows of those that do not run.
+func (c *Cluster) trouble() string {
+	dpm := c.conf.DPMAddress()
+	if _, err := c.status(context.Background(), dpm, messages.DPMControl); err != nil {
+		return fmt.Sprintf("the DPM at %s does not serve yet: a large pool takes its time to be opened, and with ibverbs to be pinned", dpm)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	report, err := c.ManagerStatus(ctx)

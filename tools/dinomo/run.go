@@ -124,7 +124,7 @@ func wasInterrupted(c *cobra.Command) error {
 
 // measure runs the phases against a cluster of their own. Whatever comes of it, the cluster has ended when it returns.
 func (f *runFlags) measure(ctx context.Context, l *conf.Loaded, out io.Writer) (*run.Report, error) {
-	running, err := cluster.Up(ctx, cluster.UpOptions{Topology: *f.topology})
+	running, err := cluster.Up(ctx, cluster.UpOptions{Topology: *f.topology, Waits: func(what string) { fmt.Fprintln(out, "waits:", what) }})
 	if err != nil {
 		return nil, err
 	}
