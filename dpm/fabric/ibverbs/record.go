@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/fabric/stream"
@@ -144,6 +146,22 @@ func appendVerdict(b []byte, err error) []byte {
 	text := err.Error()
 	text = text[:min(len(text), maxVerdictBytes-2)]
 	return append(append(b, byte(wire.StatusOf(err)), byte(len(text))), text...)
+}
+
+// readVerdict reads a verdict from a connection, and returns what parseVerdict does.
+func readVerdict(r io.Reader) error {
+	var b [2 + math.MaxUint8]byte
+	if _, err := io.ReadFull(r, b[:2]); err != nil {
+		return err
+	}
+	if err := checkVerdict(b[0]); err != nil { // another fabric's; who knows how long its answer is
+		return err
+	}
+	whole := b[:2+int(b[1])]
+	if _, err := io.ReadFull(r, whole[2:]); err != nil {
+		return err
+	}
+	return parseVerdict(whole)
 }
 
 // parseVerdict returns nil for OK, the listener's error, or errBadRecord.

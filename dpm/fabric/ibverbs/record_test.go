@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -67,6 +68,14 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%v comes back as %v in %d bytes", sentinel, err, len(b))
 		}
 	}
+	// The longest text that a byte can announce, and one that is cut off.
+	longest := append([]byte{appendVerdict(nil, fabric.ErrFenced)[0], 255}, strings.Repeat("x", 255)...)
+	if err := readVerdict(bytes.NewReader(longest)); !errors.Is(err, fabric.ErrFenced) || !strings.Contains(err.Error(), strings.Repeat("x", 255)) {
+		t.Errorf("a verdict of %d bytes comes back as %v", len(longest), err)
+	}
+	if err := readVerdict(bytes.NewReader(longest[:100])); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("half a verdict: %v", err)
+	}
 	for _, b := range [][]byte{nil, {1}, {1, 2, 'x'}, []byte("D\x01x")} {
 		if err := parseVerdict(b); !errors.Is(err, errBadRecord) {
 			t.Errorf("% x: %v", b, err)
@@ -105,7 +114,13 @@ func FuzzGrant(f *testing.F) {
 
 func FuzzVerdict(f *testing.F) {
 	f.Add(appendVerdict(nil, fabric.ErrFenced))
-	f.Fuzz(func(_ *testing.T, b []byte) { _ = parseVerdict(b) })
+	f.Add([]byte{byte(wire.OK), 255})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		parsed, read := parseVerdict(b), readVerdict(bytes.NewReader(b))
+		if (parsed == nil) != (read == nil) {
+			t.Fatalf("% x: parsed %v, read %v", b, parsed, read)
+		}
+	})
 }
 
 func TestOptions(t *testing.T) {

@@ -190,17 +190,7 @@ func (e *endpoint) exchange(peer net.Conn, p path, o Options, r record, ours lin
 	if _, err := peer.Write(ours.append(r.append(nil))); err != nil {
 		return err
 	}
-	var verdict [2 + 255]byte
-	if _, err := io.ReadFull(peer, verdict[:2]); err != nil {
-		return err
-	}
-	if err := checkVerdict(verdict[0]); err != nil { // another fabric's; who knows how long its answer is
-		return err
-	}
-	if _, err := io.ReadFull(peer, verdict[2:2+verdict[1]]); err != nil {
-		return err
-	}
-	if err := parseVerdict(verdict[:2+int(verdict[1])]); err != nil {
+	if err := readVerdict(peer); err != nil {
 		return err
 	}
 	var b [linkBytes]byte

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,7 +243,8 @@ static int wait_event(struct dn_queue *q, int64_t deadline)
 		return -ETIMEDOUT;
 	q->counters.sleeps++;
 	struct pollfd fds[2] = { { .fd = q->send_channel->fd, .events = POLLIN }, { .fd = q->wake, .events = POLLIN } };
-	int rc = poll(fds, 2, (int)(left / 1000000 + 1));
+	int64_t ms = left / 1000000 + 1; // a wait without a deadline has more than poll can count; it looks again then
+	int rc = poll(fds, 2, ms < INT_MAX ? (int)ms : INT_MAX);
 	if (rc < 0)
 		return errno == EINTR ? 0 : -errno;
 	if (fds[1].revents)
