@@ -5,7 +5,8 @@
     echo RUN:0.95:200000:1006:1:10:0.99:64 | tools/trigger.py --bench 127.0.10.20 --threads 2
 
 Commands are arguments or lines of standard input; # begins a comment. Each goes to every thread of every benchmark node; ADD,
-REMOVE and FAIL go to the management node. It sends and does not wait: results are in the benchmark nodes' reports.
+REMOVE and FAIL go to the management node. It sends and does not wait: each thread writes its
+result into the benchmark node's log.
 Exit status: 0 all were sent, 1 one could not be, 2 a line was no command.
 """
 

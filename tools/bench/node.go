@@ -245,6 +245,8 @@ func (t *nodeThread) do(ctx context.Context, c command.Command) {
 	if err != nil {
 		t.node.options.Logf("thread %s: %s: %v", t.uid, c, err)
 	}
+	// For who sent the command from a script that waits for no report.
+	t.node.options.Logf("thread %s has done %s", t.uid, r.Summary())
 	t.node.mailer.sendFeedback(&messages.UserFeedback{Uid: t.uid + suffix, Finish: true, Warmup: suffix != ""})
 	report, err := r.Report(t.uid, suffix != "")
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,24 @@ type stand struct {
 	reports  *runtime.Pull
 	feedback *runtime.Pull
 	arrived  []*messages.BenchReport
+
+	mu struct {
+		sync.Mutex
+		log strings.Builder
+	}
+}
+
+// logf is the node's log.
+func (s *stand) logf(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(&s.mu.log, format+"\n", args...)
+}
+
+func (s *stand) log() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.log.String()
 }
 
 func listenPull(t *testing.T, address string) *runtime.Pull {
@@ -41,7 +60,7 @@ func setUp(t *testing.T, threads int, monitor string) *stand {
 		t.Fatal(err)
 	}
 	s.feedback = listenPull(t, at.String())
-	o.Monitors, o.ReportTo, o.QueuedCommands, o.Logf = []string{monitor}, []string{s.reports.Address()}, 1, t.Logf
+	o.Monitors, o.ReportTo, o.QueuedCommands, o.Logf = []string{monitor}, []string{s.reports.Address()}, 1, s.logf
 	if s.node, err = NewNode(o); err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +134,11 @@ func TestNode(t *testing.T) {
 	}
 	if all := Merge(results...); all.Operations != 100 || all.Writes.Count() != 100 || all.Threads != 2 || s.cluster.Keys() != 100 {
 		t.Errorf("%+v", all.Summary())
+	}
+	for _, want := range []string{"thread 127.0.0.1:0 has done LOAD:100:10:2:1\n  50 operations", "thread 127.0.0.1:1 has done LOAD:100:10:2:1\n  50 operations"} {
+		if !strings.Contains(s.log(), want) {
+			t.Errorf("no %q in the log:\n%s", want, s.log())
+		}
 	}
 
 	// Lines that are no commands are refused, and work goes on.

@@ -113,6 +113,13 @@ func (r *Result) Summary() Summary {
 	}
 }
 
+// String returns what WriteText prints, without the last line's end.
+func (s Summary) String() string {
+	var b strings.Builder
+	s.WriteText(&b)
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
 // WriteText prints the figures for people.
 func (s Summary) WriteText(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", s.Command)
