@@ -35,10 +35,10 @@ test: ## run all tests
 	$(GO) test ./...
 	$(MAKE) --no-print-directory test-python
 
-test-python: ## check the Python client's types and run its tests
+test-python: ## check the Python client's types and run all Python tests, against clusters that are started for them
 	@tools/install-deps.sh python3-zmq python3-protobuf mypy
 	cd tools/python && /usr/bin/mypy
-	cd tools/python && /usr/bin/python3 -m unittest discover -s tests -t .
+	$(GO) test ./tools/python
 
 race: ## run the concurrent packages under the race detector
 	@tools/install-deps.sh python3-zmq python3-protobuf

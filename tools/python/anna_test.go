@@ -68,15 +68,9 @@ func (c *annaCase) run(t *testing.T, binary string) {
 		}
 	}()
 	c.commandLines(t, binary, network, directory)
-	cmd := exec.CommandContext(t.Context(), python, append([]string{"-m", "unittest"}, c.tests...)...)
-	cmd.Env = append(append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "DINOMO_CLUSTER="+c.network, fmt.Sprintf("DINOMO_KNS=%d", annaKNs), "DINOMO_KN_THREADS=2",
+	unittest(t, append([]string{"DINOMO_CLUSTER=" + c.network, fmt.Sprintf("DINOMO_KNS=%d", annaKNs), "DINOMO_KN_THREADS=2",
 		fmt.Sprintf("DINOMO_ROUTES=%d", annaRoutes), fmt.Sprintf("DINOMO_ROUTE_THREADS=%d", annaRouteThreads),
-		"DINOMO_ROUTING="+network.Route(0)), c.env...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+		"DINOMO_ROUTING=" + network.Route(0)}, c.env...), c.tests...)
 }
 
 // acceptance is a session of Anna's command line and what it prints.

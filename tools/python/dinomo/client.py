@@ -2,9 +2,10 @@
 
 import random
 import time
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Type, TypeVar
 
 import zmq
+from google.protobuf.message import DecodeError
 
 from . import lattices
 from .errors import Error, NoServers, OutcomeUnknown, WrongType, of_code
@@ -13,6 +14,7 @@ from .pb import request_pb2 as pb
 from .ports import DINOMO, Plan
 
 T = TypeVar("T")
+M = TypeVar("M", pb.KeyResponse, pb.KeyAddressResponse)
 
 
 class Stored(NamedTuple):
@@ -26,9 +28,15 @@ class Client:
     """A client for one thread. Use it in a with statement, or close it.
 
     A key that does not exist is None to a get, and a delete of it succeeds. Everything else that goes wrong is an exception of
-    dinomo.errors. A request that nobody answers is repeated until the time is over, so that a write may happen more
-    than once; with retry_writes=False it is not, and OutcomeUnknown is raised instead.
+    dinomo.errors. No call takes much longer than timeout. A request that nobody answers within attempt_timeout is repeated until
+    then, after the routing node was asked again who owns the key, so that a write may happen more than once; with
+    retry_writes=False it is not, and OutcomeUnknown is raised instead.
     """
+
+    MAX_OWNERS = 100_000
+    """Keys whose owners are remembered; beyond, all are asked for again."""
+    MAX_KEYS = 1000
+    """Keys of one request; servers take some thousand."""
 
     def __init__(
         self,
@@ -43,7 +51,8 @@ class Client:
         any_port: bool = False,
     ) -> None:
         """routing: IPs of routing nodes, or full endpoints (tcp://...). ip: where this client listens. offset: its number
-        among the clients of that IP; any_port takes free ports instead. Times are seconds."""
+        among the clients of that IP; any_port takes free ports instead. timeout: seconds that a call may take; attempt_timeout:
+        seconds until an owner or a routing node counts as gone."""
         if not routing:
             raise ValueError("routing: want at least one IP or endpoint")
         self._routing: List[str] = []
@@ -183,7 +192,7 @@ class Client:
         why: Dict[str, Error] = {}
         pause = 0.001
         while len(done) < len(wanted):
-            left = [key for key in wanted if key not in done]
+            left = [key for key in wanted if key not in done][:self.MAX_KEYS]
             if time.monotonic() >= deadline:
                 raise why.get(left[0], OutcomeUnknown(f"key {left[0]!r}: not done in {self._timeout} s"))
             if why:
@@ -204,24 +213,28 @@ class Client:
             if key in self._owners:
                 by_owner.setdefault(random.choice(self._owners[key]), []).append(key)
         open_requests: Dict[str, Set[str]] = {}
-        for owner, group in by_owner.items():
+        sent_to: Dict[str, str] = {}
+        for owner, named in by_owner.items():
             request = pb.KeyRequest(type=kind, response_address=self._answers_at, request_id=self._next_id())
-            for key in group:
+            for key in named:
                 t = request.tuples.add(key=key, address_cache_size=len(self._owners[key]))
                 stored = wanted[key]
                 if stored is not None:
                     t.lattice_type, t.payload = stored.lattice_type, stored.payload
-            open_requests[request.request_id] = set(group)
+            open_requests[request.request_id], sent_to[request.request_id] = set(named), owner
             self._push(owner, request.SerializeToString())
         until = min(deadline, time.monotonic() + self._attempt_timeout)
         while open_requests:
-            frame = self._receive(self._answers, until)
-            if frame is None:
+            response = self._receive(self._answers, pb.KeyResponse, until)
+            if response is None:
                 break
-            self._take(pb.KeyResponse.FromString(frame), open_requests, done, why)
-        for key in (key for group in open_requests.values() for key in group):
-            self._owners.pop(key, None)
-            why[key] = OutcomeUnknown(f"key {key!r}: no answer in {self._attempt_timeout} s")
+            self._take(response, open_requests, done, why)
+        for request_id, group in open_requests.items():
+            self._forget_node(sent_to[request_id])
+            for key in group:
+                why[key] = OutcomeUnknown(f"key {key!r}: no answer from {sent_to[request_id]}; " + (
+                    "try again, or with a greater timeout" if kind == pb.GET else
+                    "the write may have happened, or may still: read the key before you repeat what must not happen twice"))
         if kind != pb.GET and not self._retry_writes:
             for key in keys:
                 if isinstance(why.get(key), OutcomeUnknown) and key not in done:
@@ -274,16 +287,19 @@ class Client:
         """Ask a routing thread who owns keys."""
         if not keys:
             return
-        request_id = self._next_id()
-        self._push(random.choice(self._routing), pb.KeyAddressRequest(
-            response_address=self._names_at, keys=keys, request_id=request_id).SerializeToString())
+        if len(self._owners) + len(keys) > self.MAX_OWNERS:
+            self._owners.clear()
+        request_id, routing = self._next_id(), random.choice(self._routing)
+        self._push(routing, pb.KeyAddressRequest(response_address=self._names_at, keys=keys, request_id=request_id).SerializeToString())
         missing = set(keys)
+        trouble = f"the routing node at {routing} names no owner: is a KN running?"
         until = min(deadline, time.monotonic() + self._attempt_timeout)
         while missing:
-            frame = self._receive(self._names, until)
-            if frame is None:
+            response = self._receive(self._names, pb.KeyAddressResponse, until)
+            if response is None:
+                self._forget_node(routing)
+                trouble = f"no answer from the routing node at {routing}: is the cluster up, and are address and port plan right?"
                 break
-            response = pb.KeyAddressResponse.FromString(frame)
             if response.response_id != request_id:
                 continue
             for address in response.addresses:
@@ -293,7 +309,15 @@ class Client:
             if response.error:
                 break
         for key in missing:
-            why.setdefault(key, NoServers(f"key {key!r}: no routing node knows who owns it"))
+            why.setdefault(key, NoServers(f"key {key!r}: {trouble}"))
+
+    def _forget_node(self, address: str) -> None:
+        """Ask again who owns the keys of a node that did not answer. What still waits to be sent there is dropped: it must not be
+        carried out when the node comes back, long after its caller has done something else."""
+        node = address.rpartition(":")[0] + ":"
+        self._owners = {key: ips for key, ips in self._owners.items() if not any(ip.startswith(node) for ip in ips)}
+        for connected in [to for to in self._pushers if to.startswith(node)]:
+            self._pushers.pop(connected).close(linger=0)
 
     def _next_id(self) -> str:
         self._counter += 1
@@ -310,10 +334,11 @@ class Client:
             pass  # the queue of a peer that is away is full; the attempt runs into its timeout
 
     @staticmethod
-    def _receive(socket: "zmq.Socket[bytes]", until: float) -> Optional[bytes]:
-        """The next frame, or None when none comes in time."""
-        wait = max(0, int((until - time.monotonic()) * 1000) + 1)
-        if not socket.poll(wait):
-            return None
-        frame: bytes = socket.recv()
-        return frame
+    def _receive(socket: "zmq.Socket[bytes]", kind: Type[M], until: float) -> Optional[M]:
+        """The next message, or None when none comes in time. What is no message is skipped."""
+        while socket.poll(max(0, int((until - time.monotonic()) * 1000) + 1)):
+            try:
+                return kind.FromString(socket.recv())
+            except DecodeError:
+                continue
+        return None

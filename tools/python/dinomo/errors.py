@@ -18,23 +18,23 @@ class WrongType(Error):
 
 
 class NoServers(Error):
-    """Nobody serves keys, or no routing node answers."""
+    """Nobody serves keys, or no routing node answers: look at the cluster."""
 
 
 class TooLarge(Error):
-    """The key or the value is above the server's limit."""
+    """The key or the value is above the server's limit (dinomo.limits)."""
 
 
 class NoSpace(Error):
-    """The pool is full; reads and deletes still work."""
+    """The pool is full; reads and deletes still work: delete what is not needed, or make the pool larger."""
 
 
 class Overloaded(Error):
-    """Refused before anything was done, until the time was over."""
+    """Refused before anything was done, until the time was over: try again later, or with fewer requests at a time."""
 
 
 class InvalidRequest(Error):
-    """The request makes no sense to the server."""
+    """Refused as it is: an empty key, a payload that its type does not have, or a metadata key that is none or cannot be written."""
 
 
 BY_CODE: Dict[int, Type[Error]] = {

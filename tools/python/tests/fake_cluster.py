@@ -1,7 +1,7 @@
 """A stand-in for a cluster: one routing node and one KN thread over libzmq, in a thread of this process."""
 
 import threading
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import zmq
 
@@ -15,6 +15,9 @@ class FakeCluster:
         self.values: Dict[str, "pb.KeyTuple"] = {}
         self.requests: List["pb.KeyRequest"] = []
         self.questions: List["pb.KeyAddressRequest"] = []
+        # Owners that take requests and answer none, and what they took.
+        self.silent: Set[str] = set()
+        self.ignored: List["pb.KeyRequest"] = []
         # Called with each request before it is served; may return the answer itself, or False for none.
         self.hook: Optional[Callable[["pb.KeyRequest"], Any]] = None
         # Likewise for questions.
@@ -62,6 +65,9 @@ class FakeCluster:
                             answer.addresses.add(key=key, ips=[self.owner])
                 else:
                     request = pb.KeyRequest.FromString(frame)
+                    if (self.owner if socket is self._kn else self.other) in self.silent:
+                        self.ignored.append(request)
+                        continue
                     self.requests.append(request)
                     answer = self.hook(request) if self.hook else None
                     if answer is None:

@@ -1,6 +1,7 @@
 """The client against a stand-in that can be made to misbehave."""
 
 import functools
+import socket
 import unittest
 from typing import Any, List
 from unittest import mock
@@ -11,6 +12,8 @@ from dinomo import Client, InvalidRequest, NoServers, OutcomeUnknown, Overloaded
 from dinomo.pb import request_pb2 as pb
 
 from .fake_cluster import FakeCluster
+
+SHORT = 0.1  # of an attempt whose answer is to be missed
 
 
 class Clock:
@@ -33,8 +36,9 @@ class ClientTest(unittest.TestCase):
         self.addCleanup(self.cluster.close)
 
     def client(self, **options: Any) -> Client:
-        options.setdefault("attempt_timeout", 0.1)
-        options.setdefault("timeout", 10.0)
+        """One that waits long enough for the slowest machine."""
+        options.setdefault("attempt_timeout", 60.0)
+        options.setdefault("timeout", 60.0)
         client = Client([self.cluster.routing], any_port=True, **options)
         self.addCleanup(client.close)
         return client
@@ -56,6 +60,9 @@ class ClientTest(unittest.TestCase):
         self.assertEqual(len(self.cluster.requests), 2)
         self.assertEqual(len(self.cluster.questions), 2)
         self.assertEqual(client.get_many([]), {})
+        client.MAX_KEYS = 7  # in pieces
+        self.assertEqual(client.get_many([*values, "missing"]), {**values, "missing": None})
+        self.assertLessEqual(max(len(request.tuples) for request in self.cluster.requests[2:]), 7)
 
     def test_each_request_has_its_own_id(self) -> None:
         client = self.client()
@@ -111,7 +118,7 @@ class ClientTest(unittest.TestCase):
 
     @mock.patch("dinomo.client.time", new_callable=Clock)
     def test_refusals(self, _: Clock) -> None:
-        client = self.client(timeout=60, attempt_timeout=60)
+        client = self.client()
         for code, error in ((pb.OVERLOADED, Overloaded), (pb.LATTICE, WrongType), (pb.INVALID_REQUEST, InvalidRequest)):
             self.cluster.hook = functools.partial(self.cluster.refusal, code=code)
             with self.assertRaises(error):
@@ -120,20 +127,28 @@ class ClientTest(unittest.TestCase):
         with self.assertRaises(NoServers):
             client.get("a")
 
-    def test_silence(self) -> None:
-        client = self.client(timeout=0.35)
-        self.cluster.hook = lambda request: False
+    @mock.patch("dinomo.client.time", new_callable=Clock)
+    def test_silence(self, clock: Clock) -> None:
+        """A put that nobody answers is repeated until the time is over; with retry_writes=False it is not."""
+        def hook(_: pb.KeyRequest) -> object:
+            if len(self.cluster.requests) == 3:
+                clock.now += 60
+            return False
+
+        self.cluster.hook = hook
         with self.assertRaises(OutcomeUnknown):
-            client.put("a", b"1")
-        self.assertGreater(len(self.cluster.requests), 1)
-        self.cluster.requests.clear()
-        careful = self.client(retry_writes=False)
-        with self.assertRaises(OutcomeUnknown):
-            careful.put("a", b"1")
-        self.assertEqual(len(self.cluster.requests), 1)
+            self.client(attempt_timeout=SHORT).put("a", b"1")
+        self.assertGreaterEqual(len(self.cluster.requests), 3)
+        careful = self.client(attempt_timeout=SHORT, retry_writes=False)
+        puts = 0
+        while not any(t.key == "once" for request in self.cluster.requests for t in request.tuples):  # it may be given up before it is sent
+            with self.assertRaises(OutcomeUnknown):
+                careful.put("once", b"1")
+            puts += 1
+        self.assertLessEqual(sum(t.key == "once" for request in self.cluster.requests for t in request.tuples), puts)
 
     def test_a_refusal_after_silence_leaves_the_outcome_unknown(self) -> None:
-        client = self.client()
+        client = self.client(attempt_timeout=SHORT)
         seen: List[pb.KeyRequest] = []
 
         def hook(request: pb.KeyRequest) -> object:
@@ -145,7 +160,7 @@ class ClientTest(unittest.TestCase):
             client.put("a", b"1")
 
     def test_a_late_answer_is_ignored(self) -> None:
-        client = self.client()
+        client = self.client(attempt_timeout=SHORT)
 
         def hook(request: pb.KeyRequest) -> object:
             number = len(self.cluster.requests)
@@ -155,12 +170,74 @@ class ClientTest(unittest.TestCase):
 
         self.cluster.hook = hook
         self.assertIsNone(client.get("a"))
-        self.assertEqual(len(self.cluster.requests), 3)
+        self.assertGreaterEqual(len(self.cluster.requests), 3)
+
+    def test_a_silent_node_is_forgotten_as_a_whole(self) -> None:
+        """One request without an answer is enough for all the keys of its node: the routing node is asked again for each."""
+        client = self.client(attempt_timeout=SHORT)
+        keys = [f"k{i}" for i in range(20)]
+        client.put_many({key: b"v" for key in keys})
+        self.cluster.silent = {self.cluster.owner}
+
+        def elsewhere(question: pb.KeyAddressRequest) -> object:
+            answer = pb.KeyAddressResponse(response_id=question.request_id)
+            for key in question.keys:
+                answer.addresses.add(key=key, ips=[self.cluster.other])
+            return answer
+
+        self.cluster.routing_hook = elsewhere
+        for key in keys:
+            self.assertEqual(client.get(key), b"v")
+        self.assertLessEqual([request.type for request in self.cluster.ignored].count(pb.GET), 1)
+
+    def test_what_was_given_up_is_not_sent_later(self) -> None:
+        """A put waits for an owner that is away, and is given up; when the owner is there again it gets the next put and not that."""
+        with socket.socket() as s:
+            s.bind(("127.0.93.2", 0))
+            owner = "tcp://127.0.93.2:%d" % s.getsockname()[1]
+
+        def away(question: pb.KeyAddressRequest) -> object:
+            answer = pb.KeyAddressResponse(response_id=question.request_id)
+            answer.addresses.add(key=question.keys[0], ips=[owner])
+            return answer
+
+        self.cluster.routing_hook = away
+        client = self.client(attempt_timeout=SHORT, retry_writes=False)
+        with self.assertRaisesRegex(OutcomeUnknown, f"'first'.*{owner}.*read the key"):
+            client.put("first", b"1")
+        context = zmq.Context()
+        self.addCleanup(context.destroy, linger=0)
+        back = context.socket(zmq.PULL)
+        self.addCleanup(back.close, linger=0)
+        back.bind(owner)
+        while not back.poll(0):  # a connection may take longer than an attempt
+            with self.assertRaises(OutcomeUnknown):
+                client.put("second", b"2")
+        self.assertEqual(pb.KeyRequest.FromString(back.recv()).tuples[0].key, "second")
+
+    def test_what_is_no_message_is_ignored(self) -> None:
+        client = self.client()
+        pusher = client._context.socket(zmq.PUSH)
+        self.addCleanup(pusher.close, linger=0)
+        pusher.connect(client._answers_at)
+        pusher.connect(client._names_at)
+        for _ in range(2):  # in turns
+            pusher.send(b"\xff")
+        for at in (client._answers, client._names):
+            self.assertTrue(at.poll(60_000))
+        self.assertIsNone(client.get("a"))
+
+    def test_owners_are_forgotten_when_there_are_too_many(self) -> None:
+        client = self.client()
+        client.MAX_OWNERS = 10
+        for i in range(25):
+            client.put(f"k{i}", b"v")
+            self.assertLessEqual(len(client._owners), 10)
 
     def test_routing(self) -> None:
-        client = self.client(timeout=0.3)
+        client = self.client(timeout=0.3, attempt_timeout=SHORT)
         self.cluster.routing_hook = lambda question: False
-        with self.assertRaises(NoServers):
+        with self.assertRaisesRegex(NoServers, f"no answer.*{self.cluster.routing}.*port plan"):
             client.get("a")
         self.cluster.routing_hook = lambda question: pb.KeyAddressResponse(response_id=question.request_id, error=pb.NO_SERVERS)
         with self.assertRaises(NoServers):

@@ -31,7 +31,7 @@ class ClusterTest(unittest.TestCase):
         self.assertIsNone(self.client.get(key))
 
     def test_many(self) -> None:
-        values = {self.key(str(i)): str(i).encode() for i in range(200)}
+        values = {self.key(str(i)): str(i).encode() for i in range(5000)}  # more than one request takes
         self.client.put_many(values)
         self.assertEqual(self.client.get_many(values), values)
 

@@ -135,11 +135,13 @@ class ClusterTest(unittest.TestCase):
 
 
 def process_of(ip: str) -> int:
-    """The process of the node at an address."""
-    wanted = f"PRIVATE_IP={ip}".encode()
+    """The process of the node at an address of this network namespace: another may have nodes of the same addresses."""
+    wanted, namespace = f"PRIVATE_IP={ip}".encode(), os.readlink("/proc/self/ns/net")
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
+                if os.readlink(f"/proc/{name}/ns/net") != namespace:
+                    continue
                 with open(f"/proc/{name}/environ", "rb") as f:
                     if wanted in f.read().split(b"\0"):
                         return int(name)

@@ -1,11 +1,14 @@
-"""Anna's clients while nodes come and go, through the management node's strings."""
+"""Anna's clients, and our own, while nodes come and go, through the management node's strings."""
 
+import os
+import signal
 import threading
 from typing import Iterable, List, Set
 
+from dinomo import Client, Plan
 from dinomo.pb import metadata_pb2 as metadata, request_pb2 as pb
 
-from .cluster import KNS, PORTS, ROUTE_THREADS, ROUTES, ClusterTest, await_true, kn, manage, route, tool
+from .cluster import KNS, PATIENCE_MS, PORTS, ROUTE_THREADS, ROUTES, ClusterTest, await_true, kn, manage, process_of, route, tool
 from .peers import AnnaCppClient, AnnaPythonClient, Hangs
 
 
@@ -123,6 +126,23 @@ class ChurnTest(ClusterTest):
         left.set()
         thread.join()
         self.assertEqual(trouble, [])
+
+    def test_our_own_client_outlives_a_kill(self) -> None:
+        """A node is killed while it owns keys that the client knows to be there: every read and write of them succeeds."""
+        keys = [self.key(i) for i in range(300)]
+        joined = self.add(keys)
+        client = Client([route(i) for i in range(ROUTES)], ip=tool(0), plan=Plan(PORTS.route_key_address, PORTS.response, PORTS.key_address),
+                        any_port=True, routing_threads=ROUTE_THREADS, timeout=PATIENCE_MS / 1000)
+        self.addCleanup(client.close)
+        client.put_many({key: b"before" for key in keys})
+        os.kill(process_of(joined), signal.SIGKILL)
+        for key in keys:
+            self.assertEqual(client.get(key), b"before")
+        client.put_many({key: b"after" for key in keys})
+        self.assertEqual(client.get_many(keys), {key: b"after" for key in keys})
+        self.in_force([kn(i) for i in range(KNS)] + [joined], keys)  # it is started again
+        self.remove(joined, keys)
+        self.assertEqual(client.get_many(keys), {key: b"after" for key in keys})
 
     def test_restart_count(self) -> None:
         """In decimal: 0 for a node that never was, and for one that has not been restarted."""
