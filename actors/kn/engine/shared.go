@@ -47,6 +47,12 @@ type group struct {
 	pointer  format.Pointer
 }
 
+// current says whether the word still leads to the entry that this engine saw there. A word that holds nothing has gone back to the
+// pool, whose processor may be handing it out to another key with a plain store: no CAS may expect 0 there, whatever an engine thinks to
+// own, and nothing follows from it about the key. The ownership protocol has every owner let go before a word goes back; this
+// holds without it.
+func (g *group) current() bool { return g.word != 0 && g.word == g.s.seen }
+
 type groupPhase uint8
 
 const (
@@ -158,7 +164,7 @@ func (e *Engine) readWords() {
 		}
 		e.charge(g, 1, fromShortcut)
 		g.word = format.Pointer(binary.LittleEndian.Uint64(g.buffer[:]))
-		if g.word != g.s.seen {
+		if !g.current() {
 			continue
 		}
 		if !g.s.found {
@@ -367,7 +373,7 @@ func (e *Engine) move(g *group, races int) {
 		e.failWrites(g, messages.AnnaError_OVERLOADED)
 		return
 	}
-	if g.word != s.seen { // another owner wrote since: its value, or at least its type, counts
+	if !g.current() { // another owner wrote since: its value, or at least its type, counts
 		e.keepValues()
 		g.before = state{}
 		e.readEntry(g)

@@ -185,6 +185,46 @@ func TestSharedSetLosesNothing(t *testing.T) {
 	}
 }
 
+// TestFreedWordIsLeftAlone: an owner that has not heard that its key's word went back to the pool, and that does not know what the word
+// held last, neither moves it (a CAS from 0 would meet the store that hands it out again) nor takes the key for missing.
+func TestFreedWordIsLeftAlone(t *testing.T) {
+	for _, then := range []string{"is not shared any more", "has another word"} {
+		t.Run(then, func(t *testing.T) {
+			r := newRig(t, "tcp", smallPool())
+			e := r.engine(0, Options{ProgressEvery: 1 << 40})
+			r.share("hot", e)
+			mustBe(t, e.get1("hot"), "KEY_DNE")
+			r.faults.posts.Store(2) // the log's WRITE is the first, the CAS is the second
+			mustBe(t, e.put1("hot", "lost"), "TIMEOUT")
+			r.recovered(e)
+
+			key := []byte("hot")
+			word, err := r.pool.Install(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.pool.Remove(key); err != nil {
+				t.Fatal(err)
+			}
+			put, get := "OVERLOADED", "OVERLOADED"
+			if then == "has another word" {
+				if renewed, err := r.pool.Install(key); err != nil || renewed == word {
+					t.Fatalf("installed again as %v, %v; was %v", renewed, err, word)
+				}
+				put, get = "ok", "=new"
+			}
+			if got := r.pool.Region().Load64(word.Offset()); got != 0 {
+				t.Fatalf("the free word holds %#x", got)
+			}
+			mustBe(t, e.put1("hot", "new"), put)
+			mustBe(t, e.get1("hot"), get)
+			if got := r.pool.Region().Load64(word.Offset()); got != 0 {
+				t.Errorf("the free word was moved to %#x", got)
+			}
+		})
+	}
+}
+
 // TestDroppedSharedKeyForgetsItsPointer covers DPM-6 from an owner's side: when another owner fails, the key may get another
 // pointer word, while the old one goes on holding what it held.
 func TestDroppedSharedKeyForgetsItsPointer(t *testing.T) {
