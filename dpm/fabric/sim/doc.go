@@ -20,7 +20,8 @@
 //
 // With Options.Mapped the diallers' own processors store into the pool, as with shm: a batch is carried out by its dialler to the end, whatever
 // becomes of the connection; a cut link, and a lost completion, concern calls alone; Fence ends the connection, which the dialler may
-// notice one or more batches later, and takes nothing away (Revocable is false).
+// notice one or more batches later, and takes nothing away (Revocable is false). That another DPM serves the pool it notices at the
+// end of a batch (fabric.Life).
 //
 // It injects nothing else: within a queue pair verbs take effect in order, an aligned word never tears,
 // atomics are atomic, bytes do not change on the way, nothing is executed twice, and after Fence, but for mapped memory, nothing

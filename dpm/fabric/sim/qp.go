@@ -101,7 +101,7 @@ func (q *QP) run(verbs []fabric.Verb, f fate) (executed int, failed, cause error
 	if f.fails != nil {
 		return 0, nil, q.give(f, nil, nil)
 	}
-	if cause := q.cause(); cause != nil {
+	if cause := q.overtaken(); cause != nil {
 		return 0, nil, cause
 	}
 	return len(verbs), nil, nil
@@ -237,6 +237,18 @@ func (q *QP) cause() error {
 		q.dead = fabric.ErrBroken
 	}
 	return q.dead
+}
+
+// overtaken is cause at the end of a batch, when a dialler with a mapping looks at the pool's word, too: that tells of another DPM for
+// certain, as with shm.
+func (q *QP) overtaken() error {
+	l := q.session.Life
+	q.network.mu.Lock()
+	if q.network.mapped && l.Offset != 0 && q.listener.region.Load64(l.Offset) != l.Word {
+		_ = q.die(fabric.ErrBroken)
+	}
+	q.network.mu.Unlock()
+	return q.cause()
 }
 
 // Call implements fabric.QP.

@@ -87,6 +87,43 @@ func TestMappedFence(t *testing.T) {
 	}
 }
 
+// TestMappedLife: a batch that ends after another DPM has the pool fails, whatever the dialler noticed of its connection: what it
+// stored may have come too late for recovery.
+func TestMappedLife(t *testing.T) {
+	region, err := pmem.NewVolatile(bytesOfPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer region.Close()
+	network := sim.New(sim.Options{Rand: random.New(random.Seed(t)), Mapped: true})
+	stored := 0
+	for i := range 100 {
+		l, err := network.Listen(region, &host{life: fabric.Life{Offset: lifeAt, Word: uint64(i)}}, fabric.ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		region.Store64(lifeAt, uint64(i))
+		qp, err := network.Dial(context.Background(), l.Address(), fabric.DialOptions{Hello: fabric.Hello{Rank: 1, Incarnation: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := region.Load64(counterAt)
+		add := func() error { return qp.Post([]fabric.Verb{{Kind: fabric.FetchAdd, Address: counterAt, Swap: 1}}) }
+		if err := add(); err != nil || region.Load64(counterAt) != before+1 {
+			t.Fatalf("with its DPM there: %v", err)
+		}
+		l.Crash()
+		region.Store64(lifeAt, uint64(i)+1) // as the next DPM does
+		if err := add(); !errors.Is(err, fabric.ErrBroken) {
+			t.Fatalf("another DPM has the pool: %v", err)
+		}
+		stored += int(region.Load64(counterAt) - before - 1)
+	}
+	if stored == 0 || stored == 100 {
+		t.Errorf("of 100 whose DPM was gone %d could store", stored)
+	}
+}
+
 // world runs actors as coroutines on virtual time, one at a time: the one that is due first.
 type world struct {
 	now    time.Duration
@@ -147,11 +184,14 @@ func (w *world) record(what string, args ...any) {
 }
 
 // host admits everybody under the rank asked for and answers calls by the length of the request.
-type host struct{ admitted, gone int }
+type host struct {
+	admitted, gone int
+	life           fabric.Life
+}
 
 func (s *host) Admit(h fabric.Hello) (fabric.Session, error) {
 	s.admitted++
-	return fabric.Session{Rank: h.Rank, Incarnation: h.Incarnation}, nil
+	return fabric.Session{Rank: h.Rank, Incarnation: h.Incarnation, Life: s.life}, nil
 }
 func (*host) Call(_ fabric.Session, _ uint16, request, reply []byte) []byte {
 	return append(reply, byte(len(request)))
@@ -161,6 +201,7 @@ func (s *host) Gone(fabric.Session, uint16) { s.gone++ }
 const (
 	bytesOfPool = 1 << 16
 	counterAt   = 8
+	lifeAt      = 16
 	blockAt     = 4096
 	blockWords  = 40
 )
