@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/actors/client"
@@ -21,8 +22,10 @@ type simClient struct {
 	rng    *rand.Rand
 	client *client.Client
 	writes int
-	open   int  // operations under way
-	ending bool // begins no more by itself
+	ticks  map[string]int    // causal writes to a key
+	read   map[string]string // the clock of a causal value that was read last
+	open   int               // operations under way
+	ending bool              // begins no more by itself
 }
 
 // Times of clients.
@@ -39,6 +42,7 @@ func keyName(i int) string { return "k" + strconv.Itoa(i+1) }
 func (w *World) newClient() *simClient {
 	number := len(w.clients) + 1
 	c := &simClient{w: w, number: number, ip: clientIP(number - 1), rng: random.New(w.o.Seed + uint64(number)*7919)}
+	c.ticks, c.read = map[string]int{}, map[string]string{}
 	routing, err := client.RoutingEndpoints(w.plan, ips(w.routes), 1)
 	if err == nil {
 		node := w.net.Node(c.ip)
@@ -82,17 +86,24 @@ func (c *simClient) random() {
 	case p < 50:
 		kind = history.Delete
 	}
-	value := ""
-	if kind == history.Put {
-		value = c.nextValue()
+	if c.rng.IntN(5) == 0 {
+		kind, key = c.chooseMerged()
 	}
-	c.do(kind, key, value, func(history.Operation) { c.later() })
+	c.do(kind, key, c.nextValue(kind, key), func(history.Operation) { c.later() })
 }
 
-// nextValue names a value that nobody else writes.
-func (c *simClient) nextValue() string {
-	c.writes++
-	return fmt.Sprintf("%d.%d", c.number, c.writes)
+// nextValue is what an operation of some kind writes: for a put, a value that nobody else writes.
+func (c *simClient) nextValue(kind history.Kind, key string) string {
+	switch kind {
+	case history.Put:
+		c.writes++
+		return fmt.Sprintf("%d.%d", c.number, c.writes)
+	case history.Add:
+		return c.nextLetter()
+	case history.Merge:
+		return c.nextCausal(key)
+	}
+	return ""
 }
 
 // do does one operation, records it, and calls back.
@@ -104,19 +115,30 @@ func (c *simClient) do(kind history.Kind, key, value string, done func(history.O
 		record.Return = int64(c.w.now())
 		conclude(&record, r)
 		c.w.ops = append(c.w.ops, record)
+		c.learn(&record)
 		done(record)
 	}
-	err := c.client.Submit(client.Operation{Type: requestTypes[kind], Key: key, Value: c.padded(value), Done: over})
-	if err != nil {
+	o := c.operation(kind, key, value)
+	o.Done = over
+	if err := c.client.Submit(o); err != nil {
 		over(&client.Result{Err: err})
+	}
+}
+
+// learn keeps what later operations depend on.
+func (c *simClient) learn(o *history.Operation) {
+	switch clock, _, causal := strings.Cut(o.Value, "|"); {
+	case o.Kind != history.Get && o.Outcome == history.Unknown:
+		c.w.retire(o.Key)
+	case o.Kind == history.Get && o.Missing:
+		delete(c.read, o.Key)
+	case o.Kind == history.Get && causal:
+		c.read[o.Key] = clock
 	}
 }
 
 // padded makes the stored value: its name, and now and then so many bytes that the cache keeps a shortcut, and segments fill.
 func (c *simClient) padded(value string) []byte {
-	if value == "" {
-		return nil
-	}
 	length := c.rng.IntN(200)
 	if c.rng.IntN(10) == 0 {
 		length = c.rng.IntN(6 << 10)
@@ -124,23 +146,16 @@ func (c *simClient) padded(value string) []byte {
 	return append([]byte(value+"|"), make([]byte, length)...)
 }
 
-var requestTypes = map[history.Kind]messages.RequestType{
-	history.Get: messages.RequestType_GET, history.Put: messages.RequestType_PUT, history.Delete: messages.RequestType_DELETE,
-}
-
 // conclude says what an operation's result means for the history.
 func conclude(o *history.Operation, r *client.Result) {
 	err := r.Err
-	if o.Kind == history.Get && err == nil {
-		var value []byte
-		if value, err = r.Value(); err == nil {
-			o.Value = nameOf(value)
-		}
+	if o.Kind == history.Get {
+		o.Value, err = valueOf(r)
 	}
 	o.Outcome = history.OK
 	switch {
 	case err == nil:
-	case o.Kind != history.Put && errors.Is(err, messages.ErrKeyDoesNotExist):
+	case (o.Kind == history.Get || o.Kind == history.Delete) && errors.Is(err, messages.ErrKeyDoesNotExist):
 		o.Missing = o.Kind == history.Get
 	case o.Kind == history.Get || !client.NothingHappened(err):
 		o.Outcome, o.Note = history.Unknown, err.Error()

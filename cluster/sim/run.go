@@ -127,6 +127,11 @@ func (w *World) serveAll() (late []string) {
 			w.until(c, kind, keyName(i), missing)
 		}
 	}
+	for i := range w.merged {
+		for _, key := range w.merged[i].names() {
+			w.until(c, history.Get, key, missing)
+		}
+	}
 	w.runUntil(w.o.Liveness, func() bool { return len(missing) == 0 && w.idle() && len(w.strangers()) == 0 })
 	late = slices.Sorted(maps.Keys(missing))
 	for _, p := range w.strangers() {
@@ -163,11 +168,7 @@ func (w *World) until(c *simClient, kind history.Kind, key string, missing map[s
 	missing[name] = true
 	var again func()
 	again = func() {
-		value := ""
-		if kind == history.Put {
-			value = c.nextValue()
-		}
-		c.do(kind, key, value, func(o history.Operation) {
+		c.do(kind, key, c.nextValue(kind, key), func(o history.Operation) {
 			if o.Outcome == history.OK {
 				delete(missing, name)
 				return

@@ -164,7 +164,7 @@ func (s *scenario) startNodes(a *arguments) (string, error) {
 		return "", err
 	}
 	s.World = newWorld(o)
-	s.unmanaged, s.watch.keys, s.watch.hook = true, nil, s.pass
+	s.unmanaged, s.merged, s.watch.keys, s.watch.hook = true, nil, nil, s.pass
 	if a.text("merge") == "paused" {
 		s.mergers = -1
 	}

@@ -42,6 +42,9 @@ func (c *watcher) init(w *World) {
 	for i := range w.o.Keys {
 		c.keys = append(c.keys, []byte(keyName(i)))
 	}
+	for i := range w.merged {
+		c.keys = append(c.keys, []byte(w.merged[i].name())) // as retire expects
+	}
 }
 
 // violation notes that something is wrong.

@@ -32,6 +32,7 @@ type World struct {
 	alive    map[uint32]bool
 
 	ops     []history.Operation
+	merged  []mergedKey
 	watch   watcher
 	healing bool // nothing goes wrong any more by chance
 	// unmanaged: nobody restarts what has died.
@@ -53,7 +54,7 @@ func clientIP(i int) string  { return fmt.Sprintf("10.0.2.%d", 1+i) }
 
 // newWorld makes a cluster whose nodes do not run yet. o has its defaults and is valid.
 func newWorld(o Options) *World {
-	w := &World{o: o, rng: random.New(o.Seed), alive: map[uint32]bool{}, nextPID: 100, mergers: 1}
+	w := &World{o: o, rng: random.New(o.Seed), alive: map[uint32]bool{}, nextPID: 100, mergers: 1, merged: mergedKeys()}
 	w.watch.init(w)
 	w.net = runtime.NewSimNet(o.Seed+1, runtime.SimOptions{Intercept: w.watch.intercept})
 	w.fabric = simfabric.New(simfabric.Options{

@@ -43,15 +43,15 @@ type BadKey struct {
 	info porcupine.LinearizationInfo
 }
 
-// register is the state of a key: what the last write left, or the letters of its set.
+// register is the state of a key: what the last write left, or the letters of its set, or its causal value.
 type register struct {
 	value   string
 	present bool
 }
 
-// model is a register with get, put and delete, or a set with get, add and delete. What a put does not depend on, an add does: what is
-// there. So a set shows updates that get lost between two owners who write at the same time; of a register's puts one
-// is last anyway. An unknown get constrains nothing and is never in a history here.
+// model is a register with get, put and delete, a set with get, add and delete, or a causal value with get, merge and delete. What a put
+// does not depend on, an add and a merge do: what is there. So they show updates that get lost between two owners who write at the
+// same time; of a register's puts one is last anyway. An unknown get constrains nothing and is never in a history here.
 var model = porcupine.Model{
 	Init: func() any { return register{} },
 	Step: func(state, input, _ any) (bool, any) {
@@ -63,6 +63,11 @@ var model = porcupine.Model{
 			return true, register{}
 		case Add:
 			return true, register{value: with(s.value, o.Value), present: true}
+		case Merge:
+			if s.present {
+				return true, register{value: mergeCausal(s.value, o.Value), present: true}
+			}
+			return true, register{value: o.Value, present: true}
 		}
 		return s.present != o.Missing && (o.Missing || s.value == o.Value), s
 	},
@@ -146,8 +151,10 @@ func checkKey(key string, ops []Operation, limit time.Duration) (BadKey, bool) {
 // happened; one whose value was read happened before the earliest end of such a read. It finds
 // reads of values that nobody wrote.
 func simplify(ops []Operation) (kept []Operation, why string) {
-	if slices.ContainsFunc(ops, func(o Operation) bool { return o.Kind == Add }) {
-		return simplifySet(ops)
+	for _, o := range ops {
+		if o.Kind == Add || o.Kind == Merge {
+			return simplifyMerged(ops, o.Kind)
+		}
 	}
 	written := map[string]bool{}
 	for _, o := range ops {
@@ -189,12 +196,12 @@ func simplify(ops []Operation) (kept []Operation, why string) {
 	return kept, ""
 }
 
-// simplifySet is simplify for a set, whose values cannot be traced to one write each.
-func simplifySet(ops []Operation) (kept []Operation, why string) {
+// simplifyMerged is simplify for a key whose writes, all of one kind, merge: its values cannot be traced to one write each.
+func simplifyMerged(ops []Operation, kind Kind) (kept []Operation, why string) {
 	for _, o := range ops {
 		switch {
-		case o.Kind == Put:
-			return nil, fmt.Sprintf("client %d put a value where others add to a set", o.Client)
+		case o.Kind != kind && o.Kind != Get && o.Kind != Delete:
+			return nil, fmt.Sprintf("client %d did a %s on a key that others %s to", o.Client, o.Kind, kind)
 		case o.Outcome == Failed, o.Kind == Get && o.Outcome == Unknown:
 			continue
 		case o.Outcome == Unknown:

@@ -57,6 +57,15 @@ func TestCheck(t *testing.T) {
 		{"unknown member may show late", []string{"1 add a 0 1", "2 add b 2 3 unknown", "3 get a 4 5", "3 get ab 6 7"}, Linearizable},
 		{"failed member does not", []string{"1 add a 0 1", "2 add b 2 3 failed", "3 get ab 6 7"}, Violated},
 		{"put among adds", []string{"1 add a 0 1", "2 put b 2 3"}, Violated},
+		{"causal value replaced", causal("1 merge 1|a 0 1", "2 merge 11|b 2 3", "3 get 11|b 4 5"), Linearizable},
+		{"concurrent causal values kept", causal("1 merge 1|a 0 1", "2 merge 01|b 2 3", "3 get 11|ab 4 5"), Linearizable},
+		{"causal value that is void", causal("1 merge 2|b 0 1", "2 merge 1|a 2 3", "3 get 2|b 4 5"), Linearizable},
+		{"equal clocks", causal("1 merge 1|a 0 1", "2 merge 1|b 2 3", "3 get 1|ab 4 5"), Linearizable},
+		{"lost causal value", causal("1 merge 1|a 0 9", "2 merge 01|b 1 8", "3 get 01|b 10 11"), Violated},
+		{"causal value that was replaced is back", causal("1 merge 1|a 0 1", "2 merge 11|b 2 3", "3 get 11|ab 4 5"), Violated},
+		{"deleted causal value is back", causal("1 merge 1|a 0 1", "2 delete - 2 3", "2 merge 01|b 4 5", "3 get 11|ab 6 7"), Violated},
+		{"unknown causal value may show late", causal("1 merge 1|a 0 1", "2 merge 01|b 2 3 unknown", "3 get 1|a 4 5", "3 get 11|ab 6 7"), Linearizable},
+		{"add among merges", causal("1 merge 1|a 0 1", "1 add b 2 3"), Violated},
 		{"unknown read says nothing", []string{"1 put a 0 1", "2 get zzz 4 5 unknown"}, Linearizable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,6 +79,24 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+}
+
+// causal writes clocks out: 12|a is the clock whose first two places are 001 and 002.
+func causal(lines ...string) []string {
+	for i, line := range lines {
+		fields := strings.Fields(line)
+		counts, letters, ok := strings.Cut(fields[2], "|")
+		if !ok {
+			continue
+		}
+		clock := ""
+		for _, count := range counts + strings.Repeat("0", CausalWriters-len(counts)) {
+			clock += "00" + string(count)
+		}
+		fields[2] = clock + "|" + letters
+		lines[i] = strings.Join(fields, " ")
+	}
+	return lines
 }
 
 // TestRandomHistories makes histories of a real register with random points of effect, which must pass, and
@@ -157,7 +184,8 @@ func TestRecorderTellsOfLoss(t *testing.T) {
 func TestReadRefuses(t *testing.T) {
 	for _, line := range []string{
 		`{`, `{"kind":"put","outcome":"ok","call":5,"return":4}`, `{"kind":"pat","outcome":"ok"}`,
-		`{"kind":"put","outcome":"maybe"}`, `{"kind":"put","outcome":"ok","missing":true}`, `{"kind":"get","outcome":"ok","call":-1}`,
+		`{"kind":"put","outcome":"maybe"}`, `{"kind":"put","outcome":"ok","missing":true}`, `{"kind":"add","outcome":"ok","value":"ab"}`,
+		`{"kind":"merge","outcome":"ok","value":"1|a"}`, `{"kind":"get","outcome":"ok","call":-1}`,
 	} {
 		if _, err := Read(strings.NewReader("\n" + line + "\n")); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "line 2") {
 			t.Errorf("%s: %v", line, err)

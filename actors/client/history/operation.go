@@ -17,9 +17,11 @@ const (
 	Get    Kind = "get"
 	Put    Kind = "put"
 	Delete Kind = "delete"
-	// Add adds a member, one letter, to a key that holds a set. A get of such a key reads its letters in order. A key has puts or
-	// adds, not both.
+	// Add adds a member, one letter, to a key that holds a set. A get of such a key reads its letters in order.
 	Add Kind = "add"
+	// Merge merges a letter with a vector clock into a key that holds a causal value; see Causal for what is written and read.
+	// A key has puts, adds or merges, not two of them.
+	Merge Kind = "merge"
 )
 
 // Outcome is how an operation ended.
@@ -54,17 +56,19 @@ var ErrMalformed = errors.New("malformed history")
 // check says what is wrong with an operation.
 func (o *Operation) check() error {
 	switch {
-	case o.Kind != Get && o.Kind != Put && o.Kind != Delete && o.Kind != Add:
-		return fmt.Errorf("kind %q; want get, put, delete or add", o.Kind)
+	case o.Kind != Get && o.Kind != Put && o.Kind != Delete && o.Kind != Add && o.Kind != Merge:
+		return fmt.Errorf("kind %q; want get, put, delete, add or merge", o.Kind)
 	case o.Kind == Add && len(o.Value) != 1:
 		return fmt.Errorf("a set's member is one letter, not %q", o.Value)
+	case o.Kind == Merge && !isCausal(o.Value):
+		return fmt.Errorf("a causal value is %d digits, a bar and letters, not %q", causalDigits, o.Value)
 	case o.Outcome != OK && o.Outcome != Failed && o.Outcome != Unknown:
 		return fmt.Errorf("outcome %q; want ok, failed or unknown", o.Outcome)
 	case o.Return < o.Call:
 		return fmt.Errorf("returned at %d, before it was called at %d", o.Return, o.Call)
 	case o.Call < 0 || o.Return == math.MaxInt64:
 		return fmt.Errorf("time out of range")
-	case (o.Kind == Put || o.Kind == Add) && o.Missing:
+	case o.Missing && o.Kind != Get && o.Kind != Delete:
 		return fmt.Errorf("a write cannot be missing")
 	}
 	return nil
