@@ -27,6 +27,11 @@ func TestScenarios(t *testing.T) {
 				d.MaybeScanArgs(t, "max", &o.MaxKNs)
 				d.MaybeScanArgs(t, "add", &o.AddKNs)
 				d.MaybeScanArgs(t, "min-hot", &o.MinHotAccesses)
+				if arg, ok := d.Arg("cold"); ok {
+					if _, err := fmt.Sscan(arg.Vals[0], &o.ColdDeviations); err != nil {
+						d.Fatalf(t, "cold: %v", err)
+					}
+				}
 				o.EnsureDefaults()
 				if err := o.Validate(); err != nil {
 					return err.Error()
