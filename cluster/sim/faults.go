@@ -31,6 +31,7 @@ var faultTable = []fault{
 	{"join", 3, (*World).join},
 	{"leave", 4, (*World).leave},
 	{"replicate", 6, (*World).replicate},
+	{"outside", 4, (*World).outside},
 	{"slow-net", 3, (*World).slowNet},
 	{"lossy-net", 3, (*World).lossyNet},
 	{"bad-verbs", 4, (*World).badVerbs},

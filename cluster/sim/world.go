@@ -129,21 +129,26 @@ func (w *World) all() []*process {
 
 // send sends one of our control messages as the management node.
 func (w *World) send(ip string, socket messages.Socket, body messages.Message) {
-	frame, err := messages.ControlFrame(manageIP, body)
-	if err != nil {
-		w.watch.violation("message of the management node: %v", err)
-		return
-	}
-	w.sendFrame(ip, socket, frame)
+	w.sendMessage(manageIP, ip, socket, messages.Envelope(manageIP, body))
 }
 
-func (w *World) sendFrame(ip string, socket messages.Socket, frame []byte) {
+// sendMessage sends a message as a node that is not of the cluster.
+func (w *World) sendMessage(from, ip string, socket messages.Socket, body messages.Message) {
+	frame, err := messages.Marshal(body)
+	if err != nil {
+		w.watch.violation("message of %s: %v", from, err)
+		return
+	}
+	w.sendFrame(from, ip, socket, frame)
+}
+
+func (w *World) sendFrame(from, ip string, socket messages.Socket, frame []byte) {
 	to, err := w.plan.Address(ip, socket, 0)
 	if err == nil {
-		err = w.net.Node(manageIP).Send(to.String(), frame)
+		err = w.net.Node(from).Send(to.String(), frame)
 	}
 	if err != nil {
-		w.watch.violation("message of the management node: %v", err)
+		w.watch.violation("message of %s: %v", from, err)
 	}
 }
 
