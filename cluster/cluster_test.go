@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,18 +88,9 @@ func TestInterruptLeavesNothing(t *testing.T) {
 	elsewhere := t.TempDir()
 	cmd := exec.Command(clustertest.Program(t), "up", "--network", n.String(), "--set", "dinomo.data-dir="+directory, "--set", "capacities.storage-cap=256MiB")
 	cmd.Dir = elsewhere
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var log strings.Builder
 	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() && !strings.Contains(lines.Text(), "The cluster is ready") {
-	}
+	lines := startUntil(t, cmd, cmd.StdoutPipe, "The cluster is ready")
 	if len(listeners(n)) == 0 || len(processesOf(t, directory)) < 6 {
 		t.Errorf("what is looked for is not there while the cluster runs: %v\n%s", processesOf(t, directory), log.String())
 	}
@@ -121,16 +113,7 @@ func TestInterruptedRunLeavesNothing(t *testing.T) {
 	n, elsewhere, temporary := clustertest.Network(t), t.TempDir(), t.TempDir()
 	cmd := exec.Command(clustertest.Program(t), "run", "--network", n.String(), "--keys", "10000000", "--value", "10", "--report", "report.json")
 	cmd.Dir, cmd.Env = elsewhere, append(os.Environ(), "TMPDIR="+temporary)
-	says, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(says)
-	for lines.Scan() && !strings.Contains(lines.Text(), "load ...") {
-	}
+	lines := startUntil(t, cmd, cmd.StderrPipe, "load ...")
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -153,16 +136,7 @@ func TestInterruptedRunLeavesNothing(t *testing.T) {
 func TestKilledStarterLeavesNothing(t *testing.T) {
 	n, directory := clustertest.Network(t), t.TempDir()
 	cmd := exec.Command(clustertest.Program(t), "up", "--network", n.String(), "--set", "dinomo.data-dir="+directory, "--set", "capacities.storage-cap=256MiB")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() && !strings.Contains(lines.Text(), "The cluster is ready") {
-	}
+	startUntil(t, cmd, cmd.StdoutPipe, "The cluster is ready")
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +146,26 @@ func TestKilledStarterLeavesNothing(t *testing.T) {
 		return len(processesOf(t, directory)) == 0 && len(listeners(n)) == 0
 	})
 	nothingLeft(t, n, directory)
+}
+
+// startUntil starts a program and returns when it has printed a line with text in it, with the lines behind it.
+func startUntil(t *testing.T, cmd *exec.Cmd, pipe func() (io.ReadCloser, error), text string) *bufio.Scanner {
+	t.Helper()
+	out, err := pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), text) {
+			return lines
+		}
+	}
+	t.Fatalf("%q never printed %q: %v; its errors: %v", cmd.Args, text, cmd.Wait(), cmd.Stderr)
+	return nil
 }
 
 func nothingLeft(t *testing.T, n cluster.Network, directory string) {
