@@ -80,7 +80,9 @@ func YCSBMain(ctx context.Context, o Options, y YCSBOptions) error {
 	}
 	defer end()
 	if !y.Load {
-		if err := wantKeys(ctx, g.threads[0], keys); err != nil {
+		within, cancel := context.WithTimeout(ctx, orDefault(o.Client.OperationTimeout, 10*time.Second))
+		defer cancel()
+		if err := wantKeys(within, g.threads[0], keys); err != nil {
 			return err
 		}
 	}
@@ -127,6 +129,9 @@ func ReplayMain(ctx context.Context, o Options, r Runner, p ReplayOptions) error
 	}
 	commands, err := ReadCommands(f)
 	f.Close()
+	if err == nil && len(commands) == 0 {
+		err = errors.New("there is no command in it")
+	}
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", p.File, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dinomo-kv/dinomo/actors/client"
 )
 
 func TestYCSBMain(t *testing.T) {
@@ -31,6 +33,11 @@ func TestYCSBMain(t *testing.T) {
 	y.Keys = 200
 	if err := YCSBMain(context.Background(), o, y); err != nil || !strings.Contains(out.String(), "YCSB:A:200:") {
 		t.Errorf("%v; %s", err, out.String())
+	}
+	away := o
+	away.Client = client.Options{Routing: []string{"tcp://127.0.95.9:8200"}, OperationTimeout: 50 * time.Millisecond}
+	if err := YCSBMain(context.Background(), away, y); err == nil || !strings.Contains(err.Error(), "no routing node answered") {
+		t.Errorf("without a cluster: %v", err)
 	}
 	y.Workload = "z"
 	if err := YCSBMain(context.Background(), o, y); err == nil || !strings.Contains(err.Error(), "ABCDEF") {
@@ -66,6 +73,12 @@ func TestReplayMain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := ReplayMain(context.Background(), o, nil, p); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("%v", err)
+	}
+	if err := os.WriteFile(file, []byte("# LOAD:100:10:1:1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := ReplayMain(context.Background(), o, nil, p); err == nil || !strings.Contains(err.Error(), "no command") {
 		t.Errorf("%v", err)
 	}
 	p.File = filepath.Join(dir, "nothing")

@@ -127,6 +127,8 @@ func (f *checkFlags) run(c *cobra.Command) error {
 			err = os.RemoveAll(o.Directory)
 		}
 		return errors.Join(wasInterrupted(c), err)
+	case err != nil && f.keep == "" && os.Remove(o.Directory) == nil: // empty: nothing was begun
+		return err
 	case err != nil:
 		return fmt.Errorf("%w (logs are in %s)", err, o.Directory)
 	}

@@ -122,8 +122,12 @@ values), none; or any policy that kvs_config.cache-policy takes. The cache is th
 		if _, done, err := f.load(c.OutOrStdout()); err != nil || done {
 			return err
 		}
-		for _, s := range *systems {
-			o.Systems = append(o.Systems, experiment.ParseSystem(s))
+		for _, name := range *systems {
+			s := experiment.ParseSystem(name)
+			if _, _, err := f.load(io.Discard, "kvs_config.cache-policy="+s.Policy); err != nil {
+				return usageError{fmt.Errorf("--systems %s: %w", name, err)}
+			}
+			o.Systems = append(o.Systems, s)
 		}
 		for _, w := range *workloads {
 			mix, err := experiment.ParseWorkload(w)

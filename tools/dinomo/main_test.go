@@ -120,6 +120,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"run", "--keys", "999999999"}, "128", 2},
 		{[]string{"run", "--report", "/no/such/place/report.json"}, "--report", 2},
 		{[]string{"kn", "--print-config", "--print-config-format", "xml"}, "text or json", 2},
+		{[]string{"experiment", "profile", "--systems", "dinomo,best"}, "--systems best", 2},
 		{[]string{"replay", "--trace", "zipf:0.99", "--cache-bytes", "much"}, "--cache-bytes", 2},
 	} {
 		_, err := execute(c.args...)
