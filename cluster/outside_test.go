@@ -10,18 +10,29 @@ import (
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
-// outsideScript changes a cluster with Anna's own messages, over libzmq: it knows nothing of ours. Its arguments are endpoints
-// and the private IPs that KNs have or get. It prints a line for each step.
+// outsideScript changes a cluster with Anna's own messages and Dinomo's NodeJoinRequest, over libzmq: it knows nothing of ours. Its arguments
+// are endpoints and the private IPs that KNs have or get. It prints a line for each step.
 const outsideScript = `
 import sys, time, zmq
-seed, churn, notify, self_depart, depart, report, first, second, third, fourth = sys.argv[1:]
+seed, churn, notify, join, self_depart, depart, report, first, second, third, fourth = sys.argv[1:]
 context = zmq.Context()
 
-def push(to, text):
+def push(to, message):
     s = context.socket(zmq.PUSH)
     s.connect(to)
-    s.send_string(text)
+    s.send(message if isinstance(message, bytes) else message.encode())
     s.close(linger=5000)
+
+def strings(*texts):
+    """A protobuf message with the fields 1, 2, ..."""
+    return b"".join(bytes([n << 3 | 2, len(t)]) + t.encode() for n, t in enumerate(texts, 1))
+
+def parsed(message):
+    fields = {}
+    while message:
+        end = 2 + message[1]
+        fields[message[0] >> 3], message = message[2:end].decode(), message[end:]
+    return fields
 
 def members():
     s = context.socket(zmq.REQ)
@@ -51,6 +62,12 @@ reports.RCVTIMEO = 60000
 expect("two KNs", {first, second})
 push(churn, "add:1:memory")
 expect("a third joins", {first, second, third})
+push(join, strings(report, "j1", f"MEMORY:{third}:{third}:0"))  # a NodeJoinRequest, as a joining node sends it to the others
+answer = parsed(reports.recv())  # response address, response id, request id
+if answer.get(2) != "j1":
+    sys.exit(f"answer to the NodeJoinRequest: {answer}")
+push(answer[1], strings(answer[3]))  # the NodeJoinRequestUnblock
+expect("a member tells others that it joins", {first, second, third})
 push(self_depart, report)
 got = reports.recv_string()
 if got != f"{first}_{first}_1":
@@ -91,7 +108,7 @@ func TestOutsideScriptAddsAndRemovesNodes(t *testing.T) {
 	}
 	out, err := exec.CommandContext(within(t), python, "-c", outsideScript,
 		address(n.Route(0), messages.RouteSeed), address(n.Manage(), messages.ManageChurn), address(n.Monitor(0), messages.MonitorNotify),
-		address(n.KN(0), messages.KNSelfDepart), address(n.KN(1), messages.KNDepart), address(n.Tool(3), messages.MonitorDepartDone),
+		address(n.KN(0), messages.KNJoin), address(n.KN(0), messages.KNSelfDepart), address(n.KN(1), messages.KNDepart), address(n.Tool(3), messages.MonitorDepartDone),
 		n.KN(0), n.KN(1), n.KN(2), n.KN(3)).CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
