@@ -17,6 +17,9 @@ import (
 	"github.com/dinomo-kv/dinomo/messages"
 )
 
+// reportPeriod is how often KNs report.
+const reportPeriod = 250 * time.Millisecond
+
 // shape is the simulated pool's: small, so that segments are reused.
 func shape(segments int) format.Shape {
 	return format.Shape{
@@ -94,7 +97,7 @@ func composeKN(p *process) error {
 		Monitors: ips(w.monitors), Routes: ips(w.routes), PID: p.pid, PIDStart: 1,
 		Cache:       dac.Options{Policy: w.o.CachePolicy, BudgetBytes: dac.MinBudgetBytes, Seed: w.o.Seed + uint64(p.pid)},
 		DialTimeout: 200 * time.Millisecond, VerbTimeout: 100 * time.Millisecond, WriteWait: 100 * time.Millisecond,
-		RenewPeriod: lease / 4, MapPeriod: 250 * time.Millisecond, ReportPeriod: time.Second, KeyReportPeriod: 4 * time.Second,
+		RenewPeriod: lease / 4, MapPeriod: 250 * time.Millisecond, ReportPeriod: reportPeriod, KeyReportPeriod: 2 * reportPeriod,
 		ResumeTimeout: 3 * time.Second, Clock: p.node.Clock(), System: p.node, Logf: p.logf, RandomSeed: w.o.Seed + uint64(p.pid),
 	})
 	if err != nil {
@@ -116,6 +119,7 @@ func composeMonitor(p *process) error {
 	w := p.w
 	_, err := monitor.Start(monitor.Options{
 		IP: p.ip, Plan: w.plan, DPM: dpmIP, Clock: p.node.Clock(), System: p.node, Logf: p.logf,
+		Policy: w.policy(), SummaryPeriod: decisionPeriod, ReporterMemory: 3 * time.Second,
 		Coordinator: coordinator.Options{
 			InitialKNs: max(1, w.o.KNs), FirstMapWait: 500 * time.Millisecond, VirtualNodes: 16, Poll: 50 * time.Millisecond,
 			Lease: lease, LeaseMargin: lease / 4, PrepareTimeout: 2 * time.Second, SpreadTimeout: time.Second, NodeMemory: 2 * time.Second,

@@ -4,7 +4,8 @@
 //
 // Nothing of the system is modelled. Nodes start by their own Start functions; what are goroutines and sockets there are tasks
 // and queues here (runtime.SimNode). The management node alone is stood in for: the world itself restarts what has
-// died, and tells the M-nodes.
+// died, and tells the M-nodes. Clients get, put and delete registers, sets and causal values; now and then a script with Anna's messages
+// has nodes come and go, and M-nodes' policies give hot keys more owners and take them back.
 //
 // A run has a safety phase, in which a random subset of the faults is made (the subset differs from seed to seed, because a
 // fault that is always there hides what happens without it), and then a liveness phase: everything is healed, and each key must be

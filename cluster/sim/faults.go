@@ -32,6 +32,7 @@ var faultTable = []fault{
 	{"leave", 4, (*World).leave},
 	{"replicate", 6, (*World).replicate},
 	{"outside", 4, (*World).outside},
+	{complaints, 4, (*World).complain},
 	{"slow-net", 3, (*World).slowNet},
 	{"lossy-net", 3, (*World).lossyNet},
 	{"bad-verbs", 4, (*World).badVerbs},
