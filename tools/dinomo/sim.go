@@ -50,10 +50,7 @@ Exit status: 0 all passed, 1 the simulation could not be run, 2 wrong usage, 3 c
 	flags.IntVar(&f.seeds, "seeds", 1, "`number` of seeds, one after the other")
 	flags.StringSliceVar(&o.Faults, "faults", nil, "kinds of fault that may happen, of "+strings.Join(sim.Faults(), ", ")+"; left out, each seed draws some of them")
 	flags.BoolVar(&f.calm, "no-faults", false, "nothing goes wrong")
-	flags.IntVar(&o.KNs, "kns", 0, "`number` of KNs at first; as of all of the shape, 0 leaves it to the seed")
-	flags.IntVar(&o.Threads, "threads", 0, "request `threads` of each KN")
-	flags.IntVar(&o.Monitors, "monitors", 0, "`number` of M-nodes")
-	flags.IntVar(&o.Routes, "routes", 0, "`number` of routing nodes")
+	shapeFlags(c, &o.KNs, &o.Threads, &o.Monitors, &o.Routes)
 	flags.IntVar(&o.Clients, "clients", 0, "`number` of clients")
 	flags.IntVar(&o.Keys, "keys", 0, "`number` of keys")
 	flags.StringVar(&o.CachePolicy, "cache-policy", "", "kvs_config.cache-policy")
@@ -171,4 +168,13 @@ func writeHistory(path string, ops []history.Operation) error {
 		err = closeErr
 	}
 	return err
+}
+
+// shapeFlags are the flags of a cluster that is about to be broken: dinomo sim's and dinomo check's.
+func shapeFlags(c *cobra.Command, kns, threads, monitors, routes *int) {
+	flags := c.Flags()
+	flags.IntVar(kns, "kns", 0, "`number` of KNs at first; as of all of the shape, 0 leaves it to the seed")
+	flags.IntVar(threads, "threads", 0, "request `threads` of each KN")
+	flags.IntVar(monitors, "monitors", 0, "`number` of M-nodes")
+	flags.IntVar(routes, "routes", 0, "`number` of routing nodes")
 }
