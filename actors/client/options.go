@@ -52,7 +52,7 @@ type Options struct {
 	// MaxAnswerBytes is the largest answer that is accepted (default 16 MiB). A request whose answer turns out larger
 	// gets none, and its operations are repeated one by one.
 	MaxAnswerBytes int
-	// CachedAddresses is how many keys' owners are remembered (default 1 Mi, 16 bytes each once used).
+	// CachedAddresses is how many keys' owners are remembered (default 1 Mi, up to 64 bytes each once used).
 	CachedAddresses int
 
 	// Seed makes the choices among owners and routing threads repeatable; 0 takes a fresh one.
