@@ -18,8 +18,9 @@ import (
 // so that each of MaxPeers peers always has its part, the other half goes to whoever needs it.
 type PeersOptions struct {
 	// MaxPeers is how many addresses are remembered (default 1024). When it is reached, a peer
-	// that cannot be reached makes way for a new one, then the one that was unused the
-	// longest and has nothing queued; if there is none, Get returns ErrTooManyPeers.
+	// that cannot be reached makes way for a new one, then one that was unused for a while and has
+	// nothing queued, then the one that waits for its first connection the longest; if there is
+	// none, Get returns ErrTooManyPeers.
 	MaxPeers int
 	// QueueBytes is what all queues share beyond their guaranteed parts, and the sum of those
 	// parts (default 64 MiB).
@@ -72,6 +73,8 @@ type Peers struct {
 		sync.Mutex
 		peers   map[string]*peer
 		logs    map[string]*quietLog // of peers that were evicted while they could not be reached: their trouble is known
+		added   uint64
+		hurried int // peers that had to go before they were connected, since the last Sweep
 		closed  bool
 		metrics PeersMetrics
 	}
@@ -85,6 +88,7 @@ type Peers struct {
 // peer is a Push with what Sweep needs to know about it.
 type peer struct {
 	push      *Push
+	number    uint64    // in the order in which they were added
 	used      bool      // since the last Sweep
 	usedAt    time.Time // of the last Sweep that found it used
 	idleSince time.Time // zero: in use
@@ -149,23 +153,37 @@ func (p *Peers) add(address string) (*Push, error) {
 	o := p.options.Push
 	o.private.log = p.mu.logs[address]
 	delete(p.mu.logs, address)
-	e := &peer{push: NewPush(address, o), used: true}
+	p.mu.added++
+	e := &peer{push: NewPush(address, o), number: p.mu.added, used: true}
 	p.mu.peers[address] = e
 	return e.push, nil
 }
 
-// makeWay evicts the peer that is missed the least. REQUIRES: p.mu.
+// makeWay evicts the peer that is missed the least: the one that was down the longest; or had nothing to do for the longest, a
+// Sweep apart at least; or waits for its first connection the longest, so that a flood of addresses where nobody
+// listens pushes out itself, MaxPeers of them from one Sweep to the next; or, if all are connected, had nothing to do
+// since the last Sweep. REQUIRES: p.mu.
 func (p *Peers) makeWay() bool {
-	var down, idle *peer
+	var down, idle, connecting, unused *peer
 	for _, e := range p.mu.peers {
+		connected, queued := e.push.state()
 		switch {
-		case !e.downSince.IsZero() && !e.push.Connected():
+		case !connected && !e.downSince.IsZero():
 			if down == nil || e.before(down, e.downSince, down.downSince) {
 				down = e
 			}
-		case !e.used && e.push.queuedBytes() == 0:
+		case !connected:
+			if connecting == nil || e.number < connecting.number {
+				connecting = e
+			}
+		case e.used || queued > 0:
+		case !e.idleSince.IsZero():
 			if idle == nil || e.before(idle, e.idleSince, idle.idleSince) {
 				idle = e
+			}
+		default:
+			if unused == nil || e.number < unused.number {
+				unused = e
 			}
 		}
 	}
@@ -176,6 +194,15 @@ func (p *Peers) makeWay() bool {
 	case idle != nil:
 		p.mu.metrics.EvictedIdle++
 		p.evict(idle)
+	case connecting != nil && p.mu.hurried < p.options.MaxPeers:
+		p.mu.hurried++
+		p.mu.metrics.EvictedUnreachable++
+		p.evict(connecting)
+	case connecting != nil:
+		return false
+	case unused != nil:
+		p.mu.metrics.EvictedIdle++
+		p.evict(unused)
 	default:
 		return false
 	}
@@ -232,6 +259,7 @@ func (p *Peers) FlushDirty() {
 func (p *Peers) Sweep(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.mu.hurried = 0
 	var over []*peer // evicted in an order that is not the map's
 	for _, e := range p.mu.peers {
 		connected, queued := e.push.state()

@@ -186,6 +186,45 @@ func TestPeersMakeWay(t *testing.T) {
 	}
 }
 
+// TestFloodOfAddressesPushesOutItself: addresses where nobody listens, more than are remembered, cost a connected peer
+// nothing, though it was not sent to lately; nor one that is new, while the flood's share lasts.
+func TestFloodOfAddressesPushesOutItself(t *testing.T) {
+	const most = 8
+	peers := NewPeers(PeersOptions{MaxPeers: most})
+	t.Cleanup(func() { peers.Close(0) })
+	good, fresh := newPull(t, PullOptions{}), newPull(t, PullOptions{})
+	first, err := peers.Get(good.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is connected", first.Connected)
+	peers.Sweep(time.Unix(1000, 0))
+	flood := func(n int) (refused int) {
+		for range n {
+			if _, err := peers.Get(deadAddress(t)); err != nil {
+				refused++
+			}
+		}
+		return refused
+	}
+	if refused := flood(most - 1 + most/2); refused > 0 {
+		t.Errorf("%d refused", refused)
+	}
+	if _, err := peers.Get(fresh.Address()); err != nil {
+		t.Errorf("a new peer, in the flood: %v", err)
+	}
+	if refused := flood(3 * most); refused < 2*most {
+		t.Errorf("%d refused: each attempt to connect is a packet to somebody", refused)
+	}
+	if same, err := peers.Get(good.Address()); same != first {
+		t.Errorf("the peer that was connected had to go: %v", err)
+	}
+	peers.Sweep(time.Unix(1001, 0))
+	if refused := flood(1); refused > 0 {
+		t.Error("refused, after a Sweep")
+	}
+}
+
 // TestPeersKeepTheirOwnCopyOfAnAddress: addresses arrive in buffers that are reused.
 func TestPeersKeepTheirOwnCopyOfAnAddress(t *testing.T) {
 	peers := NewPeers(PeersOptions{})

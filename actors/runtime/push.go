@@ -363,11 +363,6 @@ func (p *Push) awaitEmpty(linger time.Duration) {
 	wg.Wait()
 }
 
-func (p *Push) queuedBytes() int {
-	_, n := p.state()
-	return n
-}
-
 func (p *Push) state() (connected bool, queuedBytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
