@@ -182,6 +182,7 @@ func (s *stand) checkFeedback() {
 				switch {
 				case f.Finish:
 					finishes[f.Uid]++
+				case f.Throughput == 0 && len(f.KeyLatency) == 0 && f.MinLatency > 0: // nothing ended meanwhile
 				case f.Throughput <= 0 || f.MinLatency <= 0 || f.MinLatency > f.MedianLatency || f.MedianLatency > f.TailLatency ||
 					f.TailLatency > f.MaxLatency || f.AvgLatency > f.MaxLatency || len(f.KeyLatency) == 0 || f.Uid != "127.0.0.1:0":
 					s.t.Errorf("feedback %v", &f)
