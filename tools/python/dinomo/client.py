@@ -53,8 +53,8 @@ class Client:
         """routing: IPs of routing nodes, or full endpoints (tcp://...). ip: where this client listens. offset: its number
         among the clients of that IP; any_port takes free ports instead. timeout: seconds that a call may take; attempt_timeout:
         seconds until an owner or a routing node counts as gone."""
-        if not routing:
-            raise ValueError("routing: want at least one IP or endpoint")
+        if not routing or isinstance(routing, str):
+            raise ValueError(f"routing: want a list of at least one IP or endpoint, not {routing!r}")
         self._routing: List[str] = []
         for where in routing:
             if where.startswith("tcp://"):

@@ -254,5 +254,6 @@ class ClientTest(unittest.TestCase):
         self.addCleanup(first.close)
         with self.assertRaisesRegex(zmq.ZMQError, "8302.*offset"):
             Client(["127.0.0.1"], ip="127.0.93.1", offset=2)
-        with self.assertRaises(ValueError):
-            Client([])
+        for mistake in ([], "127.0.0.1"):
+            with self.assertRaisesRegex(ValueError, "want a list"):
+                Client(mistake)
