@@ -373,8 +373,8 @@ func TestWaitForTheDPMIsExplained(t *testing.T) {
 		t.Fatal("a cluster without a DPM is ready")
 	}
 	for _, text := range []string{told, err.Error()} {
-		if !strings.Contains(text, "the DPM at "+topology.Network.DPM()) || strings.Contains(text, "\n") {
-			t.Errorf("not a line that names the DPM: %q", text)
+		if !strings.Contains(text, "the DPM at "+topology.Network.DPM()) {
+			t.Errorf("nothing about the DPM: %q", text)
 		}
 	}
 }
