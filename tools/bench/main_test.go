@@ -36,7 +36,7 @@ func TestYCSBMain(t *testing.T) {
 	}
 	away := o
 	away.Client = client.Options{Routing: []string{"tcp://127.0.95.9:8200"}, OperationTimeout: 50 * time.Millisecond}
-	if err := YCSBMain(context.Background(), away, y); err == nil || !strings.Contains(err.Error(), "no routing node answered") {
+	if err := YCSBMain(context.Background(), away, y); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("without a cluster: %v", err)
 	}
 	y.Workload = "z"
