@@ -131,7 +131,7 @@ check: lint test race nocgo check-generated ## everything that a change must pas
 test-rdma: ## the ibverbs backend in one QEMU guest
 	dpm/fabric/ibverbs/vm/test-rdma.sh one
 
-test-rdma-pair: ## the ibverbs backend between two QEMU guests
+test-rdma-pair: ## the ibverbs backend between two QEMU guests: tests, and a measurement from one to the other
 	dpm/fabric/ibverbs/vm/test-rdma.sh pair
 
 test-rdma-cluster: ## a whole cluster with fabric ibverbs in one QEMU guest: load, run, a KN and the DPM killed

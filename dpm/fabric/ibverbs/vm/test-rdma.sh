@@ -2,7 +2,7 @@
 # test-rdma.sh [one|pair|pmem|cluster|pmem-cluster]: runs the RDMA tests where there is no RDMA hardware: Debian's kernel in QEMU makes a
 # card of software (rxe) with the real libibverbs and librdmacm on top. Ends with the tests' exit code.
 #   one   all tests of dpm/fabric/ibverbs in one guest, the card looped back
-#   pair  the tests that need two machines, in two guests on one wire
+#   pair  the tests that need two machines, in two guests on one wire, and a measurement of that wire
 #   pmem  durability on an emulated NVDIMM, with a hard reset in between
 #   cluster  a whole cluster with fabric ibverbs in one guest: load, run, a KN and the DPM killed
 #   pmem-cluster  whole clusters with their pools on NVDIMMs, a KN and the DPM killed, and a hard reset: with fabric ibverbs on a
@@ -55,7 +55,8 @@ export RDMA_REQUIRED=1 RDMA_MODE=$mode
 [ $mode != one ] || export RDMA_DEVICES=2
 if [ $mode = pmem ]; then . /pmem.sh; fi
 cd /tmp
-exec /ibverbs.test -test.timeout $((${TIMEOUT:-170} - 15))s $run ${arguments[*]@Q}
+/ibverbs.test -test.timeout $((${TIMEOUT:-170} - 15))s $run ${arguments[*]@Q} || exit
+if [ $mode = pair ]; then . /bench.sh; fi
 END
   chmod +x "$overlay/run.sh"
 }
@@ -78,11 +79,16 @@ twice() {
   APPEND="pmem=1 stage=2 acked=$acked $1" "$here/run-vm.sh" "$cache" "$overlay"
 }
 
-# program puts the program into the guest instead of the tests.
+# program puts the program into the guest.
 program() {
-  cp "$here/cluster.sh" "$overlay/run.sh"
   (cd "$here/../../../.." && "$here/build.sh" "$cache" "$overlay/dinomo" ./tools/dinomo)
   "$here/copylibs.sh" "$cache/sysroot" "$overlay" "$overlay/dinomo"
+}
+
+# clusters makes the program's clusters the guest's job.
+clusters() {
+  program
+  cp "$here/cluster.sh" "$overlay/run.sh"
   export MEM=${MEM:-4096} TIMEOUT=${TIMEOUT:-600}
 }
 
@@ -94,6 +100,8 @@ one)
 pair)
   export TIMEOUT=${TIMEOUT:-300}
   tests
+  program
+  cp "$here/bench.sh" "$overlay/"
   "$here/run-pair.sh" "$cache" "$overlay"
   ;;
 pmem)
@@ -101,11 +109,11 @@ pmem)
   twice ""
   ;;
 cluster)
-  program
+  clusters
   "$here/run-vm.sh" "$cache" "$overlay"
   ;;
 pmem-cluster)
-  program
+  clusters
   for fabric in ${FABRICS:-ibverbs tcp shm}; do
     twice "fabric=$fabric"
   done
