@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -25,16 +26,18 @@ func seedRequests(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))                                                               // A tuple of 2^63 bytes.
 	f.Add([]byte("\x82\x80\x80\x80\x80\x02\x00"))                                                                           // Field 2^33: the generated decoder would read 0.
+	f.Add([]byte("\x0a\x06\x43\x30\x30\x24\x30\x30"))                                                                       // In an item, a group that another field's end closes.
+	f.Add([]byte("\x12\x08\x8a\x80\x80\x80\x80\x01\x01a\x1a\x01a"))                                                         // In an item, field 2^32+1: the generated decoder would read 1.
 	f.Add(append(bytes.Repeat([]byte{0x2b}, 200), bytes.Repeat([]byte{0x2c}, 200)...))                                      // Nested groups.
 	f.Add(append([]byte("\x12\x05\x0a\x03abc"), []byte("\x1a\x14tcp://127.0.0.1:6800\x12\x04\x22\x02\x0a\x00\x08\x02")...)) // Fields out of order.
 }
 
-// checkDecode compares a decode of the request plane with the standard code's: what is taken here is taken there, but for
-// strings that are not UTF-8, which only the standard code minds.
-func checkDecode(t *testing.T, frame []byte, got, want Message, again []byte, normalise func()) {
+// checkDecode compares a decode of the request plane with the standard code's: what is taken here is taken there, but for strings that
+// are not UTF-8, which only the standard code minds, and for items (field of that number; 0 where they are strings) that are not sound.
+func checkDecode(t *testing.T, frame []byte, items protowire.Number, got, want Message, again []byte, normalise func()) {
 	t.Helper()
 	if err := Unmarshal(frame, want); err != nil {
-		if utf8.Valid(frame) {
+		if utf8.Valid(frame) && soundItems(frame, items) {
 			t.Fatalf("%x is taken, but not by the standard code: %v", frame, err)
 		}
 		return
@@ -46,6 +49,23 @@ func checkDecode(t *testing.T, frame []byte, got, want Message, again []byte, no
 	if wire, err := Marshal(want); err != nil || !bytes.Equal(wire, again) {
 		t.Fatalf("%s\nis written as %x\nwant %x, %v", Text(got), again, wire, err)
 	}
+}
+
+// soundItems says whether tuples and the like are messages through and through. The generated code skips a group that another field's
+// end closes, and cuts field numbers to 32 bits. scan refuses that of a frame; within an item it harms nobody but who sent it, and a
+// look at each would cost every tuple some 50 ns.
+func soundItems(frame []byte, items protowire.Number) bool {
+	for len(frame) > 0 {
+		number, kind, n := protowire.ConsumeTag(frame)
+		if number == items && kind == protowire.BytesType {
+			content, _ := protowire.ConsumeBytes(frame[n:])
+			if _, err := scan(content, layout{}); err != nil {
+				return false
+			}
+		}
+		frame = frame[n+protowire.ConsumeFieldValue(number, kind, frame[n:]):]
+	}
+	return true
 }
 
 // checkRefusal fails unless err is one that a caller is told to expect.
@@ -73,7 +93,7 @@ func FuzzDecodeKeyRequest(f *testing.F) {
 			t.Fatalf("taken: %s", Text(r))
 		}
 		var want KeyRequest
-		checkDecode(t, frame, r, &want, AppendKeyRequest(nil, r), func() {
+		checkDecode(t, frame, keyRequestFields.items, r, &want, AppendKeyRequest(nil, r), func() {
 			for i, tuple := range want.Tuples {
 				if !r.Type.IsPut() {
 					tuple.Payload = nil
@@ -146,7 +166,7 @@ func FuzzDecodeKeyResponse(f *testing.F) {
 			checkRefusal(t, r == nil, err)
 			return
 		}
-		checkDecode(t, frame, r, &KeyResponse{}, AppendKeyResponse(nil, r), func() {})
+		checkDecode(t, frame, keyResponseFields.items, r, &KeyResponse{}, AppendKeyResponse(nil, r), func() {})
 		ReleaseKeyResponse(r)
 	})
 }
@@ -161,7 +181,7 @@ func FuzzDecodeKeyAddressRequest(f *testing.F) {
 			ReleaseKeyAddressRequest(r)
 			return
 		}
-		checkDecode(t, frame, r, &KeyAddressRequest{}, AppendKeyAddressRequest(nil, r), func() {})
+		checkDecode(t, frame, 0, r, &KeyAddressRequest{}, AppendKeyAddressRequest(nil, r), func() {})
 		ReleaseKeyAddressRequest(r)
 	})
 }
@@ -175,7 +195,7 @@ func FuzzDecodeKeyAddressResponse(f *testing.F) {
 			checkRefusal(t, r == nil, err)
 			return
 		}
-		checkDecode(t, frame, r, &KeyAddressResponse{}, AppendKeyAddressResponse(nil, r), func() {})
+		checkDecode(t, frame, keyAddressResponseFields.items, r, &KeyAddressResponse{}, AppendKeyAddressResponse(nil, r), func() {})
 		ReleaseKeyAddressResponse(r)
 	})
 }
