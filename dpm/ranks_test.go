@@ -220,10 +220,12 @@ func TestNewIncarnationSeesWhatTheOldOneWrote(t *testing.T) {
 func TestAttachWaitsForTheThreadsEarlierQueuePair(t *testing.T) {
 	r := newRanksRig(t, 8)
 	d := &localDialer{pool: r.pool, breakAfter: -1}
-	s := mustSession(t, d, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := remote.Dial(ctx, remote.Options{Dialer: d, Address: "local", Identity: "a", Waiting: func(error) { cancel() }})
+	if err != nil {
+		t.Fatal(err)
+	}
 	th := mustThread(t, s, 0, remote.AppenderOptions{})
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
 	if _, err := s.Thread(ctx, 0, remote.AppenderOptions{}); !errors.Is(err, remote.ErrBusy) {
 		t.Fatalf("a second queue pair of thread 0: %v", err)
 	}
