@@ -130,14 +130,14 @@ func (a *arguments) text(name string) string {
 	return ""
 }
 
-// names lists the nodes that are named: those without a value, and kn=N.
+// names lists the nodes, or keys, that are named: those without a value, and kn=N.
 func (a *arguments) names() []string {
 	var names []string
 	for _, arg := range a.CmdArgs {
 		switch {
 		case arg.Key == "kn":
 			names = append(names, "kn"+arg.Vals[0])
-		case len(arg.Vals) == 0 && arg.Key != "silent":
+		case len(arg.Vals) == 0 && arg.Key != "silent" && arg.Key != "nowait" && arg.Key != "oneway":
 			names = append(names, arg.Key)
 		}
 	}
@@ -372,50 +372,33 @@ func (s *scenario) nameOf(ip string) string {
 }
 
 func (s *scenario) joinNode(a *arguments) (string, error) {
-	for _, name := range a.names() {
-		if name == "nowait" {
-			continue
+	return s.changeMembers(a, (*process).start, func(p *process) bool {
+		member, in := s.member(p)
+		if !in || p.kn == nil {
+			return false
 		}
-		p, err := s.node(name)
-		if err != nil {
-			return "", err
-		}
-		p.start()
-		if a.HasArg("nowait") {
-			continue
-		}
-		err = s.wait(name+" in the map", func() bool {
-			member, in := s.member(p)
-			if !in || p.kn == nil {
-				return false
-			}
-			_, incarnation := p.kn.Rank()
-			return member.Incarnation == incarnation && s.spread(s.epoch())
-		})
-		if err != nil {
-			return "", err
-		}
-	}
-	if a.HasArg("nowait") {
-		return "", nil
-	}
-	return fmt.Sprintf("epoch %d%s", s.epoch(), s.ownersOf()), nil
+		_, incarnation := p.kn.Rank()
+		return member.Incarnation == incarnation && s.spread(s.epoch())
+	})
 }
 
 func (s *scenario) leaveNode(a *arguments) (string, error) {
+	return s.changeMembers(a, (*process).leave, func(p *process) bool { return p.node == nil })
+}
+
+// changeMembers does something to each node that is named, one by one, and, unless told otherwise, waits until it is done.
+func (s *scenario) changeMembers(a *arguments, do func(*process), done func(*process) bool) (string, error) {
 	for _, name := range a.names() {
-		if name == "nowait" {
-			continue
-		}
 		p, err := s.node(name)
 		if err != nil {
 			return "", err
 		}
-		p.leave()
-		if !a.HasArg("nowait") {
-			if err := s.wait("the end of "+name, func() bool { return p.node == nil }); err != nil {
-				return "", err
-			}
+		do(p)
+		if a.HasArg("nowait") {
+			continue
+		}
+		if err := s.wait(a.Cmd+" of "+name, func() bool { return done(p) }); err != nil {
+			return "", err
 		}
 	}
 	if a.HasArg("nowait") {
@@ -431,9 +414,6 @@ func (s *scenario) replication(a *arguments) (string, error) {
 	}
 	want := hashring.Replication{Global: global, Local: local}
 	for _, alias := range a.names() {
-		if alias == "nowait" {
-			continue
-		}
 		key, err := s.key(alias, "")
 		if err != nil {
 			return "", err
@@ -554,9 +534,6 @@ func (s *scenario) await(*arguments) (string, error) {
 func (s *scenario) partition(a *arguments) (string, error) {
 	var ips []string
 	for _, name := range a.names() {
-		if name == "oneway" {
-			continue
-		}
 		if number, ok := strings.CutPrefix(name, "client"); ok {
 			n, _ := strconv.Atoi(number)
 			ips = append(ips, clientIP(n-1))
