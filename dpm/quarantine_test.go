@@ -211,6 +211,31 @@ func TestWordsAreKeptWhereNobodyCanMoveThem(t *testing.T) {
 	})
 }
 
+// TestFreeWord: a word is the DPM's but while a key's slot leads to it, or while it is in quarantine.
+func TestFreeWord(t *testing.T) {
+	r := newWordRig(t, true)
+	words := r.pool.Layout().IndirectOffset
+	expect := func(when string, offset uint64, want bool) {
+		t.Helper()
+		if got := r.pool.FreeWord(offset); got != want {
+			t.Errorf("%s: free is %v", when, got)
+		}
+	}
+	expect("no word", words-format.WordBytes, false)
+	expect("beyond the last word", words+uint64(len(r.pool.words.used))*format.WordBytes, false)
+	expect("never used", words, true)
+	old, _, _ := r.hot()
+	expect("in use", old.Offset(), false)
+	r.fence()
+	renewed := r.install("hot")
+	expect("in quarantine", old.Offset(), false)
+	expect("in use", renewed.Offset(), false)
+	if err := r.pool.Remove([]byte("hot")); err != nil {
+		t.Fatal(err)
+	}
+	expect("removed", renewed.Offset(), true)
+}
+
 // TestSuccessorsWordsAreRenewedToo covers a second fenced process that lingers: what is younger than the first fence is older
 // than the second.
 func TestSuccessorsWordsAreRenewedToo(t *testing.T) {

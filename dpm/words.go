@@ -60,6 +60,18 @@ func (t *wordTable) give(i uint32) {
 	}
 }
 
+// FreeWord says whether there is an indirect-pointer word at an offset that no key's slot leads to and that is not quarantined: the
+// DPM's own, which nobody may move by CAS.
+func (p *Pool) FreeWord(offset uint64) bool {
+	if offset < p.layout.IndirectOffset {
+		return false
+	}
+	i := (offset - p.layout.IndirectOffset) / format.WordBytes
+	p.words.Lock()
+	defer p.words.Unlock()
+	return i < uint64(len(p.words.used)) && !p.words.used[i]
+}
+
 // pin counts the entry that a pointer word leads to as live in its own way.
 func (p *Pool) pin(target format.Pointer, by int64) {
 	if _, _, ok := p.layout.EntryRange(target); ok {

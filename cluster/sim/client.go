@@ -74,6 +74,10 @@ func (c *simClient) later() {
 	})
 }
 
+// mostUnsure is how many deletes of a key may have an unknown outcome before clients delete it no more: each may have happened at any
+// time since, and the checker tries all ways in which they may have.
+const mostUnsure = 6
+
 // random does one operation, and then another.
 func (c *simClient) random() {
 	key, kind := keyName(c.rng.IntN(c.w.o.Keys)), history.Get
@@ -85,6 +89,9 @@ func (c *simClient) random() {
 		kind = history.Put
 	case p < 50:
 		kind = history.Delete
+	}
+	if kind == history.Delete && c.w.unsure[key] >= mostUnsure {
+		kind = history.Put
 	}
 	if c.rng.IntN(5) == 0 {
 		kind, key = c.chooseMerged()
@@ -129,6 +136,9 @@ func (c *simClient) do(kind history.Kind, key, value string, done func(history.O
 func (c *simClient) learn(o *history.Operation) {
 	switch clock, _, causal := strings.Cut(o.Value, "|"); {
 	case o.Kind != history.Get && o.Outcome == history.Unknown:
+		if o.Kind == history.Delete {
+			c.w.unsure[o.Key]++
+		}
 		c.w.retire(o.Key)
 	case o.Kind == history.Get && o.Missing:
 		delete(c.read, o.Key)

@@ -16,6 +16,7 @@
 //   - RING-1: one epoch is one map, on whatever socket it is seen;
 //   - RING-2: the pool's epochs only grow;
 //   - OWN-1: no two threads serve a key at one instant unless each has the other among the key's owners;
+//   - no KN moves an indirect-pointer word by CAS while it is the DPM's;
 //   - the pool's accounting (dpm.Pool.Audit), once the pool is at rest;
 //   - no actor or task panics.
 //

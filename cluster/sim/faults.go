@@ -228,7 +228,7 @@ func (w *World) leave(time.Duration) func() {
 
 // replicate gives a hot key more owners, and takes them back.
 func (w *World) replicate(time.Duration) func() {
-	key, _ := pick(w.rng, w.hotKeys())
+	key := w.replicable()
 	global, local := 1+w.rng.IntN(3), 1+w.rng.IntN(w.o.Threads)
 	if global == 1 && local == 1 {
 		global = 2

@@ -48,28 +48,40 @@ func (w *World) retire(key string) {
 	}
 }
 
-// hotKeys lists the keys that clients ask for most.
-func (w *World) hotKeys() []string {
-	var hot []string
-	for i := range min(2, w.o.Keys) {
-		hot = append(hot, keyName(i))
+// replicable draws a key whose replication is changed: mostly one of the first two, so that changes of one key follow each other.
+func (w *World) replicable() string {
+	all := []string{keyName(0), w.merged[0].name()}
+	if w.rng.IntN(3) == 0 {
+		all = append(all, keyName(min(1, w.o.Keys-1)), w.merged[1].name(), w.merged[2].name())
 	}
-	for i := range w.merged {
-		hot = append(hot, w.merged[i].name())
-	}
-	return hot
+	key, _ := pick(w.rng, all)
+	return key
 }
 
-// chooseMerged draws an operation on a key whose puts merge.
+// chooseMerged draws an operation on a key whose puts merge. Half of the writes another client competes with.
 func (c *simClient) chooseMerged() (kind history.Kind, key string) {
 	k := &c.w.merged[c.rng.IntN(len(c.w.merged))]
 	switch p := c.rng.IntN(100); {
 	case p < 5:
 		return history.Delete, k.name()
-	case p < 50 && (k.kind == history.Add || c.number <= history.CausalWriters && c.ticks[k.name()] < maxTicks):
+	case p < 50 && c.mayWrite(k):
+		if c.rng.IntN(2) == 0 {
+			c.compete(k)
+		}
 		return k.kind, k.name()
 	}
 	return history.Get, k.name()
+}
+
+func (c *simClient) mayWrite(k *mergedKey) bool {
+	return k.kind == history.Add || c.number <= history.CausalWriters && c.ticks[k.name()] < maxTicks
+}
+
+// compete has some client write to the key now, too.
+func (c *simClient) compete(k *mergedKey) {
+	if other, ok := pick(c.rng, c.w.clients); ok && !other.ending && other.mayWrite(k) {
+		other.do(k.kind, k.name(), other.nextValue(k.kind, k.name()), func(history.Operation) {})
+	}
 }
 
 // nextLetter names a member, or the value of a causal write; there are few, so that the checker sees few states.

@@ -31,7 +31,7 @@ func (w *World) outside(time.Duration) func() {
 		w.stranger(p)
 		return nil
 	default:
-		key, _ := pick(w.rng, w.hotKeys())
+		key := w.replicable()
 		w.scriptReplicates(p, key, uint32(1+w.rng.IntN(3)))
 		return func() { w.scriptReplicates(p, key, 1) }
 	}

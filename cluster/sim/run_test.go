@@ -2,11 +2,13 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/internal/random"
 )
 
@@ -99,6 +101,35 @@ func TestCalmWorld(t *testing.T) {
 		if !strings.HasSuffix(outcome, " ok") {
 			t.Errorf("seed %d: %d times %s", seed, n, outcome)
 		}
+	}
+}
+
+// TestWatcherSeesFreeWordsMoved: a CAS that moves a pointer word of the DPM's is a violation.
+func TestWatcherSeesFreeWordsMoved(t *testing.T) {
+	o := Options{Seed: seedOfTests(t), KNs: 1, Faults: []string{}}
+	o.EnsureDefaults()
+	w := newWorld(o)
+	w.start()
+	if !w.runUntil(patience, func() bool { return w.currentMap() != nil }) {
+		t.Fatal("no map")
+	}
+	layout := w.dpm.dpm.Pool().Layout()
+	var err error
+	w.net.Node(scriptIP).Clock().Go(func() {
+		var qp fabric.QP
+		if qp, err = w.fabric.Dial(context.Background(), w.listener.Address(), fabric.DialOptions{}); err != nil {
+			return
+		}
+		for _, word := range []uint64{layout.FilterOffset, layout.IndirectOffset} {
+			err = errors.Join(err, qp.Post([]fabric.Verb{{Kind: fabric.CAS, Address: word, Expect: w.region.Load64(word), Swap: 1}}))
+		}
+	})
+	w.run(10 * time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := w.watch.violations; len(v) != 1 || !strings.Contains(v[0], "is free") {
+		t.Errorf("violations: %q", v)
 	}
 }
 

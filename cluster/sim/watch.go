@@ -96,6 +96,13 @@ func (c *watcher) poolOpened(p *dpm.Pool) {
 	}
 }
 
+// swapped checks that what a KN's CAS has moved is not the DPM's own: those two must never race on a word.
+func (c *watcher) swapped(address uint64) {
+	if d := c.w.dpm.dpm; d != nil && d.Pool().FreeWord(address) {
+		c.violation("a KN moved the indirect-pointer word at %#x, which is free", address)
+	}
+}
+
 // look checks the nodes.
 func (c *watcher) look() {
 	if n := c.w.net.Panics(); n > 0 {

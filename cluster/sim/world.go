@@ -33,6 +33,7 @@ type World struct {
 
 	ops     []history.Operation
 	merged  []mergedKey
+	unsure  map[string]int // deletes of unknown outcome
 	watch   watcher
 	healing bool // nothing goes wrong any more by chance
 	// unmanaged: nobody restarts what has died.
@@ -54,11 +55,12 @@ func clientIP(i int) string  { return fmt.Sprintf("10.0.2.%d", 1+i) }
 
 // newWorld makes a cluster whose nodes do not run yet. o has its defaults and is valid.
 func newWorld(o Options) *World {
-	w := &World{o: o, rng: random.New(o.Seed), alive: map[uint32]bool{}, nextPID: 100, mergers: 1, merged: mergedKeys()}
+	w := &World{o: o, rng: random.New(o.Seed), alive: map[uint32]bool{}, nextPID: 100, mergers: 1, merged: mergedKeys(), unsure: map[string]int{}}
 	w.watch.init(w)
 	w.net = runtime.NewSimNet(o.Seed+1, runtime.SimOptions{Intercept: w.watch.intercept})
 	w.fabric = simfabric.New(simfabric.Options{
 		Rand: random.New(o.Seed + 2), Wait: w.net.Wait, Faults: quietVerbs(), Mapped: o.Fabric == Mapped,
+		Swapped: w.watch.swapped,
 	})
 	w.region = pmem.NewFake(poolBytes(o.Segments), pmem.DAX)
 	w.dpm = &process{w: w, name: "dpm", ip: dpmIP, compose: composeDPM}

@@ -33,13 +33,16 @@ type Options struct {
 	Faults Faults
 	// Mapped has diallers map the pool's memory, as with shm; see the package comment.
 	Mapped bool
+	// Swapped is told of each CAS that succeeded, by its address. Nil: nobody is.
+	Swapped func(address uint64)
 }
 
 // Network connects dialers and listeners of one process; it implements fabric.Dialer. Its methods
 // may be called from any goroutine, but only one goroutine at a time gives the same run again.
 type Network struct {
-	wait   func(d time.Duration)
-	mapped bool
+	wait    func(d time.Duration)
+	mapped  bool
+	swapped func(address uint64)
 
 	mu struct {
 		sync.Mutex
@@ -56,7 +59,10 @@ type Network struct {
 // New returns a network without listeners.
 func New(o Options) *Network {
 	invariant.Check(o.Rand != nil, "sim.New without a source of randomness")
-	n := &Network{wait: o.Wait, mapped: o.Mapped}
+	n := &Network{wait: o.Wait, mapped: o.Mapped, swapped: o.Swapped}
+	if n.swapped == nil {
+		n.swapped = func(uint64) {}
+	}
 	n.mu.idle.L = &n.mu.Mutex
 	n.mu.rand, n.mu.faults = o.Rand, o.Faults
 	n.mu.listeners, n.mu.cut = make(map[string]*Listener), make(map[string]bool)

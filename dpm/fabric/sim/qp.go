@@ -116,7 +116,7 @@ func (q *QP) execute(verbs []fabric.Verb, i int) (failed, cause error) {
 	case fabric.Write:
 		cause = q.pieces(v, func(s span) { region.Write(v.Address+uint64(s.first), v.Buffer[s.first:s.next]) })
 	case fabric.CAS:
-		cause = q.apply(func() { v.Result, _ = region.CompareAndSwap64(v.Address, v.Expect, v.Swap) })
+		cause = q.apply(func() { v.Result = q.network.swap(region, v) })
 	case fabric.FetchAdd:
 		cause = q.apply(func() { v.Result = region.Add64(v.Address, v.Swap) })
 	case fabric.Flush:

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/dpm/pmem"
 )
 
 // straggler is the rest of a batch whose dialler has given up, still to be executed: a request in a
@@ -33,7 +34,7 @@ func (n *Network) advance(p float64) bool {
 	case fabric.Write:
 		region.Write(v.Address, v.Buffer)
 	case fabric.CAS:
-		region.CompareAndSwap64(v.Address, v.Expect, v.Swap)
+		n.swap(region, &v)
 	case fabric.FetchAdd:
 		region.Add64(v.Address, v.Swap)
 	case fabric.Flush:
@@ -50,6 +51,15 @@ func (n *Network) advance(p float64) bool {
 		s.qp.listener.forget(s.qp)
 	}
 	return true
+}
+
+// swap executes a CAS.
+func (n *Network) swap(region pmem.Region, v *fabric.Verb) (before uint64) {
+	before, swapped := region.CompareAndSwap64(v.Address, v.Expect, v.Swap)
+	if swapped {
+		n.swapped(v.Address)
+	}
+	return before
 }
 
 // late reports whether something of q is still to be executed. REQUIRES: mu held.
