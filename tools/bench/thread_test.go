@@ -162,7 +162,7 @@ func TestPeriodsAndProgress(t *testing.T) {
 	}
 	defer th.Close()
 	var periods []Period
-	line := "RUN:0:100:10:0.05:0.5:0:4"
+	line := "RUN:0:100:10:0.02:2:0:4" // a hundred periods: three of them end on the busiest machine
 	r, err := th.Run(context.Background(), parse(t, line), func(p Period) { periods = append(periods, p) })
 	if err != nil {
 		t.Fatal(err)
