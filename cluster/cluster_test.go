@@ -379,6 +379,19 @@ func TestWaitForTheDPMIsExplained(t *testing.T) {
 	}
 }
 
+// TestUpThatNobodyWaitsFor: a cluster that is given up before a node has answered is not ready.
+func TestUpThatNobodyWaitsFor(t *testing.T) {
+	topology := cluster.Topology{Network: clustertest.Network(t), KNs: 1}
+	topology.Set = []string{"dinomo.data-dir=" + t.TempDir(), "capacities.storage-cap=256MiB"}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c, err := cluster.Up(ctx, cluster.UpOptions{Topology: topology, Binary: clustertest.Program(t), ReadyTimeout: deadline})
+	if err == nil {
+		_ = c.Close()
+		t.Fatal("it is ready")
+	}
+}
+
 func key(i int) string { return fmt.Sprintf("key-%d", i) }
 
 func value(i int) []byte { return fmt.Appendf(nil, "value %d", i) }

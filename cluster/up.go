@@ -232,7 +232,7 @@ func readyTimeout(c *conf.Config) time.Duration {
 func (c *Cluster) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.o.ReadyTimeout)
 	defer cancel()
-	missing, told, begun := "", "", clock.Real{}.Now()
+	missing, told, begun := "no node has answered yet", "", clock.Real{}.Now()
 	for {
 		if now := c.missing(ctx); now == "" || ctx.Err() == nil { // else nobody had the time to answer
 			missing = now
