@@ -38,7 +38,7 @@ type Options struct {
 	UnmergedSegments int
 	// ReserveSegments are kept from puts, for compaction, the index's growth and deletes. Default
 	// one in 32, at least 4 and at most 64; at least 3. Where more threads are attached than it has segments for their
-	// deletes, more are kept, up to a quarter of the pool.
+	// deletes, more are kept, up to a quarter of the pool; threads that come later take turns.
 	ReserveSegments int
 	// SpaceFactor is how much of the pool may be in use, in terms of the live bytes, before mostly dead
 	// segments are compacted although there is room. Default 1.4; 1.05 to 16. Lower compacts more often.

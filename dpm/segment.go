@@ -21,6 +21,8 @@ type segment struct {
 	held hold
 	// streamed: the segment is in its stream's list.
 	streamed bool
+	// deletes: out of the reserve, for deletes only. Not known of segments handed out before the DPM's start.
+	deletes bool
 	// busy: the reclaimer or a hand-out is at it.
 	busy bool
 	// damaged: its log cannot be walked, so it is neither compacted nor freed.
@@ -112,7 +114,7 @@ func (p *Pool) takeFree(n, keep int) []format.SegmentID {
 		s := &p.segments[id]
 		s.live.Store(0)
 		s.pinned.Store(0)
-		s.held, s.busy, s.total, s.recounted = holdNone, true, 0, time.Time{}
+		s.held, s.busy, s.deletes, s.total, s.recounted = holdNone, true, false, 0, time.Time{}
 	}
 	return ids
 }

@@ -235,11 +235,11 @@ func (p *Pool) serveAlloc(s *stream, r *call.Request, answer *call.Reply) error 
 		return err
 	}
 	if len(ids) == 0 {
-		return p.noSegments()
+		return p.noSegments(r.DeletesOnly)
 	}
 	p.mu.Lock()
 	for _, id := range ids {
-		p.segments[id].streamed = true
+		p.segments[id].streamed, p.segments[id].deletes = true, r.DeletesOnly
 	}
 	p.mu.Unlock()
 	s.mu.segments = append(s.mu.segments, ids...)
@@ -265,15 +265,32 @@ func (p *Pool) putReserve() int {
 	return max(p.reserve, min(deleting, len(p.segments)/4))
 }
 
-// noSegments says whether the pool is full or only behind with its housekeeping.
-func (p *Pool) noSegments() error {
+// noSegments says whether the pool is full or only behind with its housekeeping; or, where deletes are waiting, whether
+// other threads have all of the reserve: they give back what they fill, and as soon as they have nothing to do.
+func (p *Pool) noSegments(deletesOnly bool) error {
 	p.wakeReclaimer()
 	if p.behind() {
 		p.counters.allocBusy.Add(1)
 		return fmt.Errorf("%w: dead segments are being taken back", ErrBusy)
 	}
+	if n := p.deleting(); deletesOnly && n > 0 {
+		p.counters.allocBusy.Add(1)
+		return fmt.Errorf("%w: the pool is full, and other threads delete in the %d segments that it keeps for that", ErrBusy, n)
+	}
 	p.counters.allocNoSpace.Add(1)
 	return ErrNoSpace
+}
+
+// deleting counts the segments of the reserve that threads have for deletes.
+func (p *Pool) deleting() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.segments {
+		if s := &p.segments[i]; s.deletes && s.header.State == format.SegmentOpen {
+			n++
+		}
+	}
+	return n
 }
 
 // behind says whether housekeeping will make segments free without anything being deleted.

@@ -313,6 +313,20 @@ func TestStalePointersNeverReadAnotherEntry(t *testing.T) {
 	}
 }
 
+// deleteInFull deletes a key, letting a full pool work while it is busy.
+func deleteInFull(t *testing.T, p *Pool, th *remote.Thread, key string) {
+	t.Helper()
+	_, err := th.Delete([]byte(key), 0)
+	for tries := 0; tries < 100 && (errors.Is(err, remote.ErrBatchFull) || errors.Is(err, remote.ErrBusy)); tries++ {
+		commit(t, th)
+		work(t, p)
+		_, err = th.Delete([]byte(key), 0)
+	}
+	if err != nil {
+		t.Fatalf("delete %s in a full pool: %v\n%s", key, err, p.Stats())
+	}
+}
+
 // However many threads there are and however much they delete, of what is there or not, a full pool takes it: each has a
 // segment in the reserve, and gets it back when it is full of deletes.
 func TestEveryThreadDeletesInAFullPool(t *testing.T) {
@@ -333,15 +347,7 @@ func TestEveryThreadDeletesInAFullPool(t *testing.T) {
 	live := p.Stats().LiveBytes
 	for i := range 3 * (64 << 10) / 40 { // three segments of deletes for each
 		for k, th := range all {
-			_, err := th.Delete(fmt.Append(nil, "no", i, ".", k), 0)
-			for tries := 0; tries < 100 && (errors.Is(err, remote.ErrBatchFull) || errors.Is(err, remote.ErrBusy)); tries++ {
-				commit(t, th)
-				work(t, p)
-				_, err = th.Delete(fmt.Append(nil, "no", i, ".", k), 0)
-			}
-			if err != nil {
-				t.Fatalf("delete %d of thread %d in a full pool: %v\n%s", i, k, err, p.Stats())
-			}
+			deleteInFull(t, p, th, fmt.Sprint("no", i, ".", k))
 			if i%7 == k {
 				commit(t, th)
 			}
@@ -361,5 +367,71 @@ func TestEveryThreadDeletesInAFullPool(t *testing.T) {
 	}
 	if problems := p.Audit(); len(problems) > 0 {
 		t.Error(problems)
+	}
+}
+
+// Threads that attach to a pool which is full already delete, too, though puts have left fewer segments than there are threads
+// by then: one that has nothing to do gives its segment of the reserve back, as a KN thread has Maintain do.
+func TestThreadsThatJoinAFullPoolDelete(t *testing.T) {
+	const threads = 6
+	p, d := newVolatile(t, smallShape(32))
+	n := fill(t, p, mustThread(t, mustSession(t, d, "first"), 0, remote.AppenderOptions{}), 3000)
+	settle(t, p)
+	if free := p.Stats().FreeSegments; free >= threads+compactionKeeps {
+		t.Fatalf("%d segments are free: %d threads do not run short", free, threads)
+	}
+	s := mustSession(t, d, "late")
+	var late []*remote.Thread
+	for i := range threads {
+		late = append(late, mustThread(t, s, uint16(i), remote.AppenderOptions{}))
+	}
+	for i := range n { // each deletes in turn, and has nothing to do then
+		th := late[i%threads]
+		deleteInFull(t, p, th, fmt.Sprint("k", i))
+		commit(t, th)
+		if err := th.Maintain(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, th := range late {
+		if err := th.Seal(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, p)
+	if live := p.Stats().LiveBytes; live != 0 {
+		t.Errorf("everything is deleted, and %d bytes are live", live)
+	}
+	if problems := p.Audit(); len(problems) > 0 {
+		t.Error(problems)
+	}
+}
+
+// While other threads have all of the reserve, a delete is told to try again, not that there is no space: they give it back.
+func TestDeletesWaitForTheReserve(t *testing.T) {
+	p, d := newVolatile(t, smallShape(32))
+	fill(t, p, mustThread(t, mustSession(t, d, "first"), 0, remote.AppenderOptions{}), 3000)
+	settle(t, p)
+	s := mustSession(t, d, "late")
+	var holders []*remote.Thread
+	for i := uint16(0); ; i++ {
+		th := mustThread(t, s, i, remote.AppenderOptions{})
+		_, err := th.Delete([]byte("absent"), 0)
+		if err == nil {
+			holders = append(holders, th)
+			continue
+		}
+		if !errors.Is(err, remote.ErrBusy) || len(holders) == 0 {
+			t.Fatalf("%d threads hold the reserve; one more: %v", len(holders), err)
+		}
+		commit(t, holders[0])
+		if err := holders[0].Maintain(); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, p)
+		if _, err := th.Delete([]byte("absent"), 0); err != nil {
+			t.Fatalf("a segment was given back: %v", err)
+		}
+		return
 	}
 }

@@ -327,17 +327,30 @@ func (a *Appender) Abandon() {
 }
 
 // Maintain does what would otherwise cost a later batch a round trip: it asks for segments ahead when
-// the current one is more than half full and none is ready. Call it when the thread has nothing better to do. ErrNoSpace
+// the current one is more than half full and none is ready. And it gives a segment of a full pool's reserve back, since there may be
+// more threads with something to delete than the reserve has segments. Call it when the thread has nothing better to do. ErrNoSpace
 // and ErrBusy are for the batch that will need the segment to report.
 func (a *Appender) Maintain() error {
-	if !a.attached || a.unresolved || len(a.ready) > 0 || a.open && a.used <= a.layout.SegmentBytes/2 {
+	var err error
+	switch {
+	case !a.attached || a.unresolved:
 		return nil
+	case a.holdsReserve() && a.Len() == 0:
+		err = a.Seal()
+	case len(a.ready) > 0 || a.open && a.used <= a.layout.SegmentBytes/2:
+		return nil
+	default:
+		err = a.request(uint32(a.o.Prealloc), false)
 	}
-	err := a.request(uint32(a.o.Prealloc), false)
 	if errors.Is(err, ErrNoSpace) || errors.Is(err, ErrBusy) {
 		return nil
 	}
 	return err
+}
+
+// holdsReserve says whether one of the thread's segments is out of a full pool's reserve.
+func (a *Appender) holdsReserve() bool {
+	return a.open && a.current.deletesOnly || slices.ContainsFunc(a.ready, func(h handle) bool { return h.deletesOnly })
 }
 
 // Progress asks the pool how far this thread's log is merged.

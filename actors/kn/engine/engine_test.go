@@ -329,6 +329,32 @@ func TestFullPool(t *testing.T) {
 	mustBe(t, e.get1("again"), "="+value)
 }
 
+// Threads that join a full pool delete like any other, though its reserve has segments for few of them.
+func TestThreadsThatJoinAFullPoolDelete(t *testing.T) {
+	r := newRig(t, "shm", dpm.Options{Shape: format.Shape{SegmentBytes: 64 << 10, Segments: 24, FilterBytes: 4096}, ReserveSegments: 3})
+	first := r.engine(0, Options{})
+	value := strings.Repeat("x", 4000)
+	n := 0
+	for got := "ok"; got == "ok"; n++ {
+		if got = first.put1(fmt.Sprint("k", n), value); got != "ok" && got != "NO_SPACE" {
+			t.Fatalf("put %d: %s", n, got)
+		}
+	}
+	r.drain(first)
+	var late []*Engine
+	for i := range uint16(5) {
+		late = append(late, r.engine(1+i, Options{WriteWait: 1 << 40}))
+	}
+	for i := range n - 1 {
+		e := late[i%len(late)]
+		mustBe(t, e.delete1(fmt.Sprint("k", i)), "ok")
+		e.Idle(e.o.Clock.Now())
+	}
+	for i := range n - 1 {
+		mustBe(t, late[i%len(late)].get1(fmt.Sprint("k", i)), "KEY_DNE")
+	}
+}
+
 func TestWritesWaitForMerging(t *testing.T) {
 	o := smallPool()
 	o.UnmergedSegments = 3
