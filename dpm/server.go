@@ -225,7 +225,7 @@ func (p *Pool) serveAlloc(s *stream, r *call.Request, answer *call.Reply) error 
 	}
 	keep := p.putReserve()
 	if r.DeletesOnly {
-		r.Count, keep = 1, compactionKeeps
+		r.Count, keep = 1, p.compactionReserve()
 	}
 	ids, err := p.handOut(format.SegmentHeader{
 		SegmentIdentity: format.SegmentIdentity{State: format.SegmentOpen, Kind: format.SegmentLog, Rank: s.key.rank, Thread: s.key.thread},
@@ -265,32 +265,47 @@ func (p *Pool) putReserve() int {
 	return max(p.reserve, min(deleting, len(p.segments)/4))
 }
 
+// compactionReserve returns how many free segments deletes leave alone: fewer while compaction has one of its own.
+func (p *Pool) compactionReserve() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.segments {
+		if h := &p.segments[i].header; h.Kind == format.SegmentCompaction && h.State == format.SegmentOpen {
+			return compactionKeeps - 1
+		}
+	}
+	return compactionKeeps
+}
+
 // noSegments says whether the pool is full or only behind with its housekeeping; or, where deletes are waiting, whether
-// other threads have all of the reserve: they give back what they fill, and as soon as they have nothing to do.
+// others have what is kept for them: threads give back what they have filled, and as soon as they have nothing to do.
 func (p *Pool) noSegments(deletesOnly bool) error {
 	p.wakeReclaimer()
 	if p.behind() {
 		p.counters.allocBusy.Add(1)
 		return fmt.Errorf("%w: dead segments are being taken back", ErrBusy)
 	}
-	if n := p.deleting(); deletesOnly && n > 0 {
+	if deletesOnly && p.reserveReturns() {
 		p.counters.allocBusy.Add(1)
-		return fmt.Errorf("%w: the pool is full, and other threads delete in the %d segments that it keeps for that", ErrBusy, n)
+		return fmt.Errorf("%w: the pool is full, and what it keeps for deletes is in use; it comes back", ErrBusy)
 	}
 	p.counters.allocNoSpace.Add(1)
+	if deletesOnly {
+		return fmt.Errorf("%w: not even deletes have a segment, because the index has taken what is kept for them", ErrNoSpace)
+	}
 	return ErrNoSpace
 }
 
-// deleting counts the segments of the reserve that threads have for deletes.
-func (p *Pool) deleting() (n int) {
+// reserveReturns says whether segments of the reserve are in use for deletes, or about to be free after a compaction.
+func (p *Pool) reserveReturns() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.segments {
-		if s := &p.segments[i]; s.deletes && s.header.State == format.SegmentOpen {
-			n++
+		if s := &p.segments[i]; s.busy || s.deletes && s.header.State == format.SegmentOpen {
+			return true
 		}
 	}
-	return n
+	return false
 }
 
 // behind says whether housekeeping will make segments free without anything being deleted.

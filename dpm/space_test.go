@@ -435,3 +435,25 @@ func TestDeletesWaitForTheReserve(t *testing.T) {
 		return
 	}
 }
+
+// A segment that compaction has taken out of the reserve is one of those that are kept for it, not of those for deletes.
+func TestDeletesWhileCompactionHasASegment(t *testing.T) {
+	p, d := newVolatile(t, smallShape(32))
+	th := mustThread(t, mustSession(t, d, "kn"), 0, remote.AppenderOptions{})
+	n := fill(t, p, th, 3000)
+	settle(t, p)
+	p.compact.Lock()
+	err := p.openCompaction()
+	p.compact.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if free := p.Stats().FreeSegments; free != compactionKeeps {
+		t.Fatalf("%d segments are free", free)
+	}
+	// Whatever room its last ordinary segment has, the thread needs another one for as many.
+	for i := range n + 64<<10/format.EntryHeaderBytes {
+		deleteInFull(t, p, th, fmt.Sprint("k", i))
+	}
+	commit(t, th)
+}
