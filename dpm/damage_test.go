@@ -50,3 +50,33 @@ func TestDamageBeforeTheWatermarkCostsNothingAfterIt(t *testing.T) {
 		}
 	}
 }
+
+// The DPM knows the server epoch, and puts it right when it is damaged: for who dials, and sooner or later in any case. A sound
+// word it leaves alone.
+func TestDamagedServerEpochIsMended(t *testing.T) {
+	shape := smallShape(16)
+	fake := newFake(t, shape)
+	p := mustOpen(t, testOptions(fake, shape))
+	d := &localDialer{pool: p, breakAfter: -1}
+	right := format.ServerEpochWord(p.ServerEpoch())
+	for name, meet := range map[string]func(){
+		"housekeeping": func() { settle(t, p) },
+		"dialling":     func() { mustSession(t, d, "kn") },
+	} {
+		fake.Store64(epochAt, right^1<<13)
+		found := p.Stats().Damage
+		meet()
+		if got := fake.Load64(epochAt); got != right || p.Stats().Damage != found+1 {
+			t.Errorf("%s: the word is %#x, was %#x; damage was found %d times", name, got, right, p.Stats().Damage-found)
+		}
+		if durable := pmem.NewFakeFrom(fake.StrictImage(), pmem.Fsync).Load64(epochAt); durable != right {
+			t.Errorf("%s: %#x is durable, want %#x", name, durable, right)
+		}
+	}
+	successor := format.ServerEpochWord(p.ServerEpoch() + 1)
+	fake.Store64(epochAt, successor)
+	settle(t, p)
+	if got := fake.Load64(epochAt); got != successor {
+		t.Errorf("a successor's word %#x became %#x", successor, got)
+	}
+}

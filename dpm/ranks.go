@@ -62,6 +62,9 @@ func (p *Pool) admit(h fabric.Hello, mapped bool) (fabric.Session, error) {
 	if err := p.Err(); err != nil {
 		return fabric.Session{}, fmt.Errorf("%w: %w", fabric.ErrRefused, err)
 	}
+	if err := p.mendEpoch(); err != nil {
+		return fabric.Session{}, fmt.Errorf("%w: %w", fabric.ErrRefused, err)
+	}
 	t := &p.ranks
 	t.Lock()
 	defer t.Unlock()
@@ -89,7 +92,7 @@ func (p *Pool) admit(h fabric.Hello, mapped bool) (fabric.Session, error) {
 	return fabric.Session{
 		Pool: p.PoolID(), PoolBytes: p.layout.TotalBytes, ServerEpoch: p.epoch, Durability: p.region.Durability(), Path: p.Path(),
 		Rank: fabric.Rank(number), Incarnation: fabric.Incarnation(r.entry.Incarnation),
-		Life: fabric.Life{Offset: format.RootsOffset + format.ServerEpochOffset, Word: format.ServerEpochWord(p.epoch)},
+		Life: fabric.Life{Offset: epochAt, Word: format.ServerEpochWord(p.epoch)},
 	}, nil
 }
 

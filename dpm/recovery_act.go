@@ -7,15 +7,6 @@ import (
 	"github.com/dinomo-kv/dinomo/dpm/format"
 )
 
-// raiseEpoch is the first thing that recovery writes.
-func (p *Pool) raiseEpoch() error {
-	p.epoch++
-	const at = format.RootsOffset + format.ServerEpochOffset
-	p.region.Store64(at, format.ServerEpochWord(p.epoch))
-	p.region.Flush(at, format.WordBytes)
-	return p.fence()
-}
-
 // repair finishes or undoes what a crash cut short.
 func (p *Pool) repair(found *recovery) error {
 	if err := p.restoreMetadata(found.metadata); err != nil {

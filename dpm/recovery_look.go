@@ -26,10 +26,10 @@ func (p *Pool) lookSuperblock() error {
 	if int(s.Layout.Segments) <= p.reserve+1 {
 		return fmt.Errorf("a pool of %d segments with %d in reserve holds nothing: use smaller segments or a larger pool", s.Layout.Segments, p.reserve)
 	}
-	word := p.region.Load64(format.RootsOffset + format.ServerEpochOffset)
+	word := p.region.Load64(epochAt)
 	epoch, ok := format.OpenServerEpoch(word)
 	if !ok {
-		return &format.WordError{What: "server epoch", Offset: format.RootsOffset + format.ServerEpochOffset, Word: word}
+		return &format.WordError{What: "server epoch", Offset: epochAt, Word: word}
 	}
 	p.epoch = epoch
 	return nil

@@ -148,7 +148,7 @@ func (p *Pool) reclaimLoop() {
 
 // housekeep does one round of the reclaimer's work.
 func (p *Pool) housekeep() (progress bool, err error) {
-	if err := p.fenceOvertaken(); err != nil {
+	if err := errors.Join(p.mendEpoch(), p.fenceOvertaken()); err != nil {
 		return false, err
 	}
 	return p.reclaimStep()
