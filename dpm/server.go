@@ -62,6 +62,7 @@ var statuses = []struct {
 	{ErrConflict, call.Conflict},
 	{ErrRecords, call.TooLarge},
 	{fabric.ErrFenced, call.Fenced},
+	{format.ErrDamaged, call.Damaged},
 }
 
 func statusOf(err error) call.Status {

@@ -4,7 +4,7 @@
 // Invariants:
 //   - MSG-1 (its part): an answer carries the request's id untouched; nothing here rewrites one.
 //   - WIRE-1: the field numbers of request.proto, payload.proto and metadata.proto are Anna's and Dinomo's; what is
-//     ours has a new message or a number above 100.
+//     ours has a new message or a number above 100. Error codes from TOO_LARGE on are ours, too.
 //   - WIRE-2: every decoder here takes bytes of a hostile peer: it refuses with an error, within its limits, and never panics.
 //   - WIRE-3: a message taken from a pool is given back with no reference to a frame left in it.
 //

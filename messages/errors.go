@@ -27,6 +27,8 @@ var (
 	ErrOverloaded = errors.New("overloaded: try again later")
 	// ErrInvalidRequest: the request makes no sense.
 	ErrInvalidRequest = errors.New("invalid request")
+	// ErrDamaged: what the pool holds where the key lies is not what was written. Nothing was done.
+	ErrDamaged = errors.New("the pool is damaged where the key lies (dinomo inspect verify says more): write or delete the key, else bring a backup back")
 	// ErrUnknownCode: a peer answered with a code that this version does not know.
 	ErrUnknownCode = errors.New("unknown error code")
 )
@@ -43,6 +45,7 @@ var errorTable = [...]error{
 	AnnaError_NO_SPACE:        ErrNoSpace,
 	AnnaError_OVERLOADED:      ErrOverloaded,
 	AnnaError_INVALID_REQUEST: ErrInvalidRequest,
+	AnnaError_DAMAGED:         ErrDamaged,
 }
 
 // ErrorOf returns the sentinel of a code: nil for NO_ERROR, something that wraps ErrUnknownCode for a stranger.

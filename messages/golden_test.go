@@ -23,7 +23,7 @@ func files() []protoreflect.FileDescriptor {
 }
 
 // TestSchema compares every enum and message of Anna and Dinomo with testdata/schema, which is written in the notation of
-// the protocol's description so that the two can be read side by side. It never has reason to change (WIRE-1).
+// the protocol's description so that the two can be read side by side. What is there never has reason to change (WIRE-1).
 func TestSchema(t *testing.T) { runSchema(t, "testdata/schema") }
 
 // TestControlSchema is the same for the messages that are ours; generate.sh rewrites its file, for review.

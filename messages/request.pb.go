@@ -176,21 +176,25 @@ const (
 	AnnaError_OVERLOADED AnnaError = 8
 	// INVALID_REQUEST: the request makes no sense; trying again does not help.
 	AnnaError_INVALID_REQUEST AnnaError = 9
+	// DAMAGED: what the pool holds where the key lies is not what was written; nothing was done. Trying again does not help; a new
+	// value or a delete heals the key, unless it is more than its value that is damaged.
+	AnnaError_DAMAGED AnnaError = 10
 )
 
 // Enum value maps for AnnaError.
 var (
 	AnnaError_name = map[int32]string{
-		0: "NO_ERROR",
-		1: "KEY_DNE",
-		2: "WRONG_THREAD",
-		3: "TIMEOUT",
-		4: "LATTICE",
-		5: "NO_SERVERS",
-		6: "TOO_LARGE",
-		7: "NO_SPACE",
-		8: "OVERLOADED",
-		9: "INVALID_REQUEST",
+		0:  "NO_ERROR",
+		1:  "KEY_DNE",
+		2:  "WRONG_THREAD",
+		3:  "TIMEOUT",
+		4:  "LATTICE",
+		5:  "NO_SERVERS",
+		6:  "TOO_LARGE",
+		7:  "NO_SPACE",
+		8:  "OVERLOADED",
+		9:  "INVALID_REQUEST",
+		10: "DAMAGED",
 	}
 	AnnaError_value = map[string]int32{
 		"NO_ERROR":        0,
@@ -203,6 +207,7 @@ var (
 		"NO_SPACE":        7,
 		"OVERLOADED":      8,
 		"INVALID_REQUEST": 9,
+		"DAMAGED":         10,
 	}
 )
 
@@ -758,7 +763,7 @@ const file_messages_request_proto_rawDesc = "" +
 	"\rSINGLE_CAUSAL\x10\x03\x12\x10\n" +
 	"\fMULTI_CAUSAL\x10\x04\x12\x0f\n" +
 	"\vORDERED_SET\x10\x05\x12\f\n" +
-	"\bPRIORITY\x10\x06*\xa4\x01\n" +
+	"\bPRIORITY\x10\x06*\xb1\x01\n" +
 	"\tAnnaError\x12\f\n" +
 	"\bNO_ERROR\x10\x00\x12\v\n" +
 	"\aKEY_DNE\x10\x01\x12\x10\n" +
@@ -771,7 +776,9 @@ const file_messages_request_proto_rawDesc = "" +
 	"\bNO_SPACE\x10\a\x12\x0e\n" +
 	"\n" +
 	"OVERLOADED\x10\b\x12\x13\n" +
-	"\x0fINVALID_REQUEST\x10\tB&Z$github.com/dinomo-kv/dinomo/messagesb\x06proto3"
+	"\x0fINVALID_REQUEST\x10\t\x12\v\n" +
+	"\aDAMAGED\x10\n" +
+	"B&Z$github.com/dinomo-kv/dinomo/messagesb\x06proto3"
 
 var (
 	file_messages_request_proto_rawDescOnce sync.Once

@@ -79,6 +79,7 @@ func OutcomeUnknown(err error) bool { return errors.Is(err, messages.ErrTimeout)
 // harmless lists the errors of operations that have had no effect.
 var harmless = []error{
 	messages.ErrWrongThread, messages.ErrOverloaded, messages.ErrNoServers, messages.ErrNoSpace, messages.ErrTooLarge, messages.ErrInvalidRequest,
+	messages.ErrDamaged,
 	ErrTooManyOutstanding, context.DeadlineExceeded,
 }
 

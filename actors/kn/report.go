@@ -28,7 +28,7 @@ type reporting struct {
 }
 
 // errorCodes is one above the largest code that a node answers with.
-const errorCodes = int(messages.AnnaError_INVALID_REQUEST) + 1
+const errorCodes = int(messages.AnnaError_DAMAGED) + 1
 
 func (r *reporting) failed(code messages.AnnaError) { r.errors[code]++ }
 

@@ -80,12 +80,14 @@ const (
 	Fenced
 	// Failed: the pool could not; the text says why.
 	Failed
+	// Damaged: likewise, because stored bytes are not what was written.
+	Damaged
 	statuses
 )
 
 var statusNames = [statuses]string{
 	OK: "OK", NoSpace: "NO_SPACE", Busy: "BUSY", NotFound: "NOT_FOUND", Conflict: "CONFLICT",
-	TooLarge: "TOO_LARGE", Malformed: "MALFORMED", Fenced: "FENCED", Failed: "FAILED",
+	TooLarge: "TOO_LARGE", Malformed: "MALFORMED", Fenced: "FENCED", Failed: "FAILED", Damaged: "DAMAGED",
 }
 
 // String returns the status's name.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dinomo-kv/dinomo/dpm/call"
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
+	"github.com/dinomo-kv/dinomo/dpm/format"
 )
 
 // Errors of this package. Those of dpm/fabric pass through wrapped.
@@ -43,6 +44,7 @@ var (
 var statusErrors = map[call.Status]error{
 	call.NoSpace: ErrNoSpace, call.Busy: ErrBusy, call.NotFound: ErrNotFound, call.Conflict: ErrConflict,
 	call.TooLarge: ErrTooLarge, call.Malformed: call.ErrMalformed, call.Fenced: fabric.ErrFenced, call.Failed: ErrFailed,
+	call.Damaged: format.ErrDamaged,
 }
 
 // statusError turns a reply that is not OK into an error.

@@ -52,6 +52,8 @@ type Get struct {
 	chain   int         // buckets read
 	foreign uint64      // a hash word in one of them that belongs elsewhere, 0 when there was none
 	fetches uint8       // times the search began anew
+	unsound uint64      // what the index led to last that was not sound: a pointer, or an address in the index
+	times   uint8       // in a row
 	address uint64
 	buffer  []byte
 }
@@ -69,6 +71,7 @@ const (
 // Limits of one search.
 const (
 	maxFetches  = 16      // times a search begins anew before it gives up
+	believe     = 4       // times that the same thing must be unsound to be damaged
 	maxPostData = 8 << 20 // payload of one Post; what is above waits for the next
 )
 
@@ -134,6 +137,20 @@ func (g *Get) again(why error) {
 	if g.fetches++; g.fetches > maxFetches {
 		g.finish(fmt.Errorf("%w after %d tries: %w", ErrRetries, maxFetches, why))
 	}
+}
+
+// doubt deals with something unsound that the index leads to. A reader may see such a thing in passing, because slots,
+// segments and buckets change hands between two of its READs. When search after search leads to the same, it was there in between,
+// and is damaged.
+func (g *Get) doubt(unsound uint64, err error) {
+	if g.unsound != unsound {
+		g.unsound, g.times = unsound, 0
+	}
+	if g.times++; g.times >= believe {
+		g.finish(err)
+		return
+	}
+	g.again(err)
 }
 
 // step posts one verb for each unfinished get that fits, and digests what came.
@@ -202,7 +219,7 @@ func (r *Reader) verb(g *Get) (v fabric.Verb, ok bool) {
 	case getWord:
 		i, known := r.layout.IndirectOf(g.Indirect)
 		if !known {
-			g.lost(fmt.Errorf("indirect pointer %v of key %q is %w", g.Indirect, g.Key, format.ErrDamaged))
+			g.lost(g.Indirect, fmt.Errorf("indirect pointer %v of key %q is %w", g.Indirect, g.Key, format.ErrDamaged))
 			return v, false
 		}
 		g.address, length = r.layout.IndirectOffsetOf(i), format.WordBytes
@@ -210,7 +227,7 @@ func (r *Reader) verb(g *Get) (v fabric.Verb, ok bool) {
 	case getEntry:
 		var known bool
 		if g.address, length, known = r.layout.EntryRange(g.Pointer); !known {
-			g.lost(fmt.Errorf("pointer %v of key %q is %w", g.Pointer, g.Key, format.ErrDamaged))
+			g.lost(g.Pointer, fmt.Errorf("pointer %v of key %q is %w", g.Pointer, g.Key, format.ErrDamaged))
 			return v, false
 		}
 		r.counters.EntryReads++
@@ -219,13 +236,13 @@ func (r *Reader) verb(g *Get) (v fabric.Verb, ok bool) {
 	return fabric.Verb{Kind: fabric.Read, Address: g.address, Buffer: g.buffer}, true
 }
 
-// lost deals with a pointer that leads nowhere: a shortcut is forgotten, the index's own is damage.
-func (g *Get) lost(err error) {
+// lost deals with a pointer that leads nowhere, or to something unsound: a shortcut is forgotten, the index's own is doubted.
+func (g *Get) lost(p format.Pointer, err error) {
 	if g.Shortcut {
 		g.again(err)
 		return
 	}
-	g.finish(err)
+	g.doubt(uint64(p), err)
 }
 
 // digest takes the bytes that g's READ brought and says whether the root is out of date.
@@ -249,7 +266,12 @@ func (r *Reader) digest(g *Get) (staleRoot bool) {
 
 func (r *Reader) digestBucket(g *Get) (staleRoot bool) {
 	if err := r.table.Probe((*[format.BucketBytes]byte)(g.buffer), g.address, g.Hash, &g.probe); err != nil {
-		g.again(fmt.Errorf("bucket of key %q at %#x: %w", g.Key, g.address, err))
+		err = fmt.Errorf("bucket of key %q at %#x: %w", g.Key, g.address, err)
+		if errors.Is(err, format.ErrDamaged) {
+			g.doubt(g.address, err)
+		} else {
+			g.again(err)
+		}
 		return errors.Is(err, index.ErrMoved)
 	}
 	if g.chain++; g.chain > index.MaxChain {
@@ -279,7 +301,7 @@ func (g *Get) nextCandidate() {
 	case g.probe.Next != 0:
 		g.state = getOverflow
 	case g.foreign != 0: // it may have been this key's
-		g.again(fmt.Errorf("bucket chain of key %q: hash word at %#x is %w", g.Key, g.foreign, format.ErrDamaged))
+		g.doubt(g.foreign, fmt.Errorf("bucket chain of key %q: hash word at %#x is %w", g.Key, g.foreign, format.ErrDamaged))
 	default:
 		g.finish(ErrNotFound)
 	}
@@ -294,9 +316,9 @@ func (r *Reader) digestEntry(g *Get) {
 	case g.Shortcut || !errors.Is(err, format.ErrOtherEntry) || !g.Pointer.MadeFor(e.Bytes(), e.Generation):
 		// The segment was given back and perhaps reused since the pointer was read.
 		r.counters.StalePointers++
-		g.again(fmt.Errorf("entry %v of key %q at %#x: %w", g.Pointer, g.Key, g.address, err))
+		g.lost(g.Pointer, fmt.Errorf("entry %v of key %q at %#x is %w: %w", g.Pointer, g.Key, g.address, format.ErrDamaged, err))
 	case index.KeyHash(e.Key) != g.Hash:
-		g.finish(fmt.Errorf("index slot of key %q is %w: it leads to %v, which is another key's", g.Key, format.ErrDamaged, g.Pointer))
+		g.lost(g.Pointer, fmt.Errorf("index slot of key %q is %w: it leads to %v, which is another key's", g.Key, format.ErrDamaged, g.Pointer))
 	default: // the very entry, but of another key with the same hash
 		r.counters.OtherKeys++
 		g.nextCandidate()

@@ -24,7 +24,7 @@ func TestDamageIsToldWithItsAddress(t *testing.T) {
 	var told []string
 	e := r.engine(1, Options{Logf: func(f string, args ...any) { told = append(told, fmt.Sprintf(f, args...)) }})
 	for range 3 {
-		mustBe(t, e.get1("k"), "OVERLOADED")
+		mustBe(t, e.get1("k"), "DAMAGED")
 	}
 	if len(told) == 0 || !strings.Contains(told[0], fmt.Sprintf("%#x", at)) || !strings.Contains(told[0], "damaged") {
 		t.Errorf("told of damage at %#x: %q", at, told)

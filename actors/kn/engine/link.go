@@ -71,9 +71,12 @@ func (e *Engine) failed(err error) messages.AnnaError {
 		return messages.AnnaError_TOO_LARGE
 	case errors.Is(err, remote.ErrBusy):
 		return messages.AnnaError_OVERLOADED
-	case errors.Is(err, remote.ErrRetries), errors.Is(err, format.ErrDamaged):
+	case errors.Is(err, remote.ErrRetries):
 		e.tell("not served", err)
 		return messages.AnnaError_OVERLOADED
+	case errors.Is(err, format.ErrDamaged):
+		e.tell("not served", err)
+		return messages.AnnaError_DAMAGED
 	}
 	if e.link.up() && (remote.Broken(err) || errors.Is(err, remote.ErrUnresolved) || errors.Is(err, remote.ErrNotAttached)) {
 		e.away(err)

@@ -15,11 +15,11 @@ See dinomo.client for the rest.
 """
 
 from .client import Client
-from .errors import Error, InvalidRequest, NoServers, NoSpace, OutcomeUnknown, Overloaded, TooLarge, WrongType
+from .errors import Damaged, Error, InvalidRequest, NoServers, NoSpace, OutcomeUnknown, Overloaded, TooLarge, WrongType
 from .lattices import Causal, Dependency, Priority
 from .ports import ANNA, ANNA_PYTHON, DINOMO, Plan
 
 __all__ = [
-    "ANNA", "ANNA_PYTHON", "DINOMO", "Causal", "Client", "Dependency", "Error", "InvalidRequest", "NoServers", "NoSpace",
+    "ANNA", "ANNA_PYTHON", "DINOMO", "Causal", "Client", "Damaged", "Dependency", "Error", "InvalidRequest", "NoServers", "NoSpace",
     "OutcomeUnknown", "Overloaded", "Plan", "Priority", "TooLarge", "WrongType",
 ]

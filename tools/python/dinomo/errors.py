@@ -37,6 +37,10 @@ class InvalidRequest(Error):
     """Refused as it is: an empty key, a payload that its type does not have, or a metadata key that is none or cannot be written."""
 
 
+class Damaged(Error):
+    """The pool is damaged where the key lies: write or delete the key, else bring a backup back."""
+
+
 BY_CODE: Dict[int, Type[Error]] = {
     pb.TIMEOUT: OutcomeUnknown,
     pb.LATTICE: WrongType,
@@ -45,6 +49,7 @@ BY_CODE: Dict[int, Type[Error]] = {
     pb.NO_SPACE: NoSpace,
     pb.OVERLOADED: Overloaded,
     pb.INVALID_REQUEST: InvalidRequest,
+    pb.DAMAGED: Damaged,
 }
 
 

@@ -8,7 +8,7 @@ from unittest import mock
 
 import zmq
 
-from dinomo import Client, InvalidRequest, NoServers, OutcomeUnknown, Overloaded, WrongType
+from dinomo import Client, Damaged, InvalidRequest, NoServers, OutcomeUnknown, Overloaded, WrongType
 from dinomo.pb import request_pb2 as pb
 
 from .fake_cluster import FakeCluster
@@ -119,7 +119,8 @@ class ClientTest(unittest.TestCase):
     @mock.patch("dinomo.client.time", new_callable=Clock)
     def test_refusals(self, _: Clock) -> None:
         client = self.client()
-        for code, error in ((pb.OVERLOADED, Overloaded), (pb.LATTICE, WrongType), (pb.INVALID_REQUEST, InvalidRequest)):
+        for code, error in ((pb.OVERLOADED, Overloaded), (pb.LATTICE, WrongType), (pb.INVALID_REQUEST, InvalidRequest),
+                            (pb.DAMAGED, Damaged)):
             self.cluster.hook = functools.partial(self.cluster.refusal, code=code)
             with self.assertRaises(error):
                 client.put("a", b"1")
