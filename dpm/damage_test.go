@@ -80,3 +80,46 @@ func TestDamagedServerEpochIsMended(t *testing.T) {
 		t.Errorf("a successor's word %#x became %#x", successor, got)
 	}
 }
+
+// A segment with a damaged entry is not compacted, but it is given back like any other when nothing in it is live.
+func TestDamagedSegmentIsFreedWhenItIsDead(t *testing.T) {
+	p, d := newVolatile(t, smallShape(32))
+	th := mustThread(t, mustSession(t, d, "kn"), 0, remote.AppenderOptions{})
+	var damaged format.Pointer
+	for i := range 20 * 10 {
+		key := fmt.Sprint("k", i)
+		if i%5 > 0 {
+			key = "hot" // most of each segment is dead soon
+		}
+		if pointer := put(t, th, key, value(i, 3000)); i == 1 {
+			damaged = pointer
+		}
+		commit(t, th)
+		if i == 30 {
+			at := damaged.Offset() + 40
+			p.region.Store64(at, p.region.Load64(at)^1<<9)
+		}
+		work(t, p)
+	}
+	settle(t, p)
+	id, _ := p.layout.SegmentOf(damaged.Offset())
+	if !p.segments[id].damaged {
+		t.Fatalf("compaction has not met the damage in segment %d: %v", id, &p.segments[id].header)
+	}
+	for i := 0; i < 20*10; i += 5 {
+		if got := read(t, th, fmt.Sprint("k", i)); got != value(i, 3000) {
+			t.Fatalf("k%d = %.20q", i, got)
+		}
+		if _, err := th.Delete([]byte(fmt.Sprint("k", i)), 0); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, th)
+	}
+	settle(t, p)
+	if s := &p.segments[id]; s.header.State != format.SegmentFree && s.header.Generation == damaged.Generation() {
+		t.Errorf("nothing in segment %d is live, and it is %v", id, &s.header)
+	}
+	if problems := p.Audit(); len(problems) > 0 {
+		t.Error(problems)
+	}
+}

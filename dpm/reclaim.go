@@ -90,7 +90,7 @@ func (p *Pool) freeDead() (bool, error) {
 	p.mu.Lock()
 	for i := range p.segments {
 		s := &p.segments[i]
-		if !s.reclaimable() {
+		if !s.over() {
 			continue
 		}
 		pinned := s.pinned.Load() > 0
@@ -98,7 +98,7 @@ func (p *Pool) freeDead() (bool, error) {
 		case s.live.Load() <= 0 && !pinned && len(dead) < freeAtOnce:
 			s.busy = true
 			dead = append(dead, format.SegmentID(i))
-		case pinned && len(doubtful) < recountAtOnce && s.liveShare() <= victimLive && now.Sub(s.recounted) >= recountEvery:
+		case pinned && !s.damaged && len(doubtful) < recountAtOnce && s.liveShare() <= victimLive && now.Sub(s.recounted) >= recountEvery:
 			s.recounted = now
 			doubtful = append(doubtful, format.SegmentID(i))
 		}
@@ -112,11 +112,14 @@ func (p *Pool) freeDead() (bool, error) {
 	return len(dead) > 0, p.free(dead)
 }
 
-// reclaimable says whether the segment's log is over and done with. REQUIRES: Pool.mu.
-func (s *segment) reclaimable() bool {
+// over says whether the segment's log is over and done with. REQUIRES: Pool.mu.
+func (s *segment) over() bool {
 	logs := s.header.Kind == format.SegmentLog || s.header.Kind == format.SegmentCompaction
-	return logs && !s.busy && !s.streamed && !s.damaged && s.held == holdNone && s.complete()
+	return logs && !s.busy && !s.streamed && s.held == holdNone && s.complete()
 }
+
+// reclaimable says whether the segment's log is over and can be walked. REQUIRES: Pool.mu.
+func (s *segment) reclaimable() bool { return s.over() && !s.damaged }
 
 // recount walks a segment and counts its pins anew. REQUIRES: compact locked; the segment is reclaimable.
 func (p *Pool) recount(id format.SegmentID) error {

@@ -25,7 +25,7 @@ type segment struct {
 	deletes bool
 	// busy: the reclaimer or a hand-out is at it.
 	busy bool
-	// damaged: its log cannot be walked, so it is neither compacted nor freed.
+	// damaged: its log cannot be walked, so it is not compacted, and freed only when all its entries are known to be dead.
 	damaged bool
 	// total is the size of all its entries in format.SizeUnits, 0 while that is not known.
 	total int64
@@ -154,7 +154,7 @@ func (p *Pool) free(ids []format.SegmentID) error {
 	for _, id := range ids {
 		s := &p.segments[id]
 		s.header = format.SegmentHeader{Generation: s.header.Generation}
-		s.busy, s.streamed, s.held = false, false, holdNone
+		s.busy, s.streamed, s.damaged, s.held = false, false, false, holdNone
 		p.mu.free = append(p.mu.free, id)
 	}
 	p.mu.Unlock()

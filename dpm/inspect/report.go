@@ -16,6 +16,9 @@ const (
 	Damage Severity = "damage"
 	// Suspect: what a crash can leave, or damage can; recovery deals with it as with the former.
 	Suspect Severity = "suspect"
+	// Note: damage to a log entry that no key leads to any more. It costs nothing but that its segment is not compacted, and goes
+	// with the segment.
+	Note Severity = "note"
 )
 
 // Problem is something that Verify found.
@@ -44,6 +47,7 @@ type VerifyReport struct {
 	OpenBy   string        `json:"open_by,omitempty"`
 	Damaged  int           `json:"damaged"`
 	Suspect  int           `json:"suspect"`
+	Notes    int           `json:"notes"`
 	Problems []Problem     `json:"problems"` // the first MaxProblems
 	Checked  Checked       `json:"checked"`
 	Phases   []VerifyPhase `json:"phases"`

@@ -117,10 +117,10 @@ func (r *IndexReport) WriteText(w io.Writer) {
 
 // WriteText shows the report for people.
 func (r *VerifyReport) WriteText(w io.Writer) {
-	for _, p := range r.Problems {
-		fmt.Fprintln(w, p)
+	for i := range r.Problems {
+		fmt.Fprintln(w, r.Problems[i].String()) // by itself it is printed as the error that a Damage is
 	}
-	if more := r.Damaged + r.Suspect - len(r.Problems); more > 0 {
+	if more := r.Damaged + r.Suspect + r.Notes - len(r.Problems); more > 0 {
 		fmt.Fprintf(w, "... and %d more\n", more)
 	}
 	for _, u := range r.Unchecked {
@@ -144,5 +144,9 @@ func (r *VerifyReport) WriteText(w io.Writer) {
 		phases = append(phases, fmt.Sprintf("%s %v", phase.Name, phase.Duration.Round(time.Microsecond)))
 	}
 	verdict := map[Status]string{StatusSound: "sound", StatusDamaged: "DAMAGED", StatusSuspect: "suspect", StatusFailed: "not all could be checked"}[r.Status()]
-	fmt.Fprintf(w, "%s\n%s: %d damaged, %d suspect\n", strings.Join(phases, ", "), verdict, r.Damaged, r.Suspect)
+	notes := ""
+	if r.Notes > 0 {
+		notes = fmt.Sprintf(", %d notes of damage that nobody misses", r.Notes)
+	}
+	fmt.Fprintf(w, "%s\n%s: %d damaged, %d suspect%s\n", strings.Join(phases, ", "), verdict, r.Damaged, r.Suspect, notes)
 }

@@ -94,14 +94,18 @@ type verifier struct {
 	lookups  look.Chain
 	overtake *look.Index // the table that checkOvertaken asks
 	noIndex  bool        // there is none to ask
+	unsound  []unsound   // parts of logs that were merged; the index says who misses them
 }
 
 // add keeps a problem, or counts it.
 func (r *VerifyReport) add(o *VerifyOptions, s Severity, d look.Damage) {
-	if s == Damage {
+	switch s {
+	case Damage:
 		r.Damaged++
-	} else {
+	case Suspect:
 		r.Suspect++
+	default:
+		r.Notes++
 	}
 	if len(r.Problems) < o.MaxProblems {
 		r.Problems = append(r.Problems, Problem{s, d})

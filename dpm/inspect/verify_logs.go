@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/format"
@@ -29,6 +28,7 @@ func (v *verifier) checkLogs(part func(float64)) error {
 		v.r.Checked.Logs++
 		v.checkLog(&look.Segment{ID: format.SegmentID(i), SegmentHeader: h})
 	}
+	v.judgeUnsound()
 	return nil
 }
 
@@ -64,20 +64,16 @@ func (v *verifier) checkLog(s *look.Segment) {
 			return
 		default:
 			resume, found := v.resync(s, end, limit)
-			v.damage(v.l.SegmentOffset(s.ID)+end, "log", "entry of segment %d (%v), byte %d, is not sound; %s", s.ID, &s.SegmentHeader, end, resumed(resume, end, found))
+			if !found {
+				resume = must
+			}
+			v.unsoundEntry(s, end, resume, found)
 			if !found {
 				return
 			}
 			from, next, pauses = resume, 0, 0
 		}
 	}
-}
-
-func resumed(resume, end uint64, found bool) string {
-	if !found {
-		return "none follows it"
-	}
-	return fmt.Sprintf("the next sound one follows after %d bytes", resume-end)
 }
 
 func (v *verifier) pause(n int) {
