@@ -1,12 +1,15 @@
 package dpm
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/dinomo-kv/dinomo/dpm/format"
+	"github.com/dinomo-kv/dinomo/dpm/index"
 	"github.com/dinomo-kv/dinomo/dpm/pmem"
 	"github.com/dinomo-kv/dinomo/dpm/remote"
+	"github.com/dinomo-kv/dinomo/internal/clock"
 )
 
 // Damage to entries that are merged does not take those along that are not: they were acknowledged.
@@ -121,5 +124,103 @@ func TestDamagedSegmentIsFreedWhenItIsDead(t *testing.T) {
 	}
 	if problems := p.Audit(); len(problems) > 0 {
 		t.Error(problems)
+	}
+}
+
+// fillIndex puts keys until the index is about to grow, and returns them with the pointers to their entries.
+func fillIndex(t *testing.T, p *Pool, th *remote.Thread) map[string]format.Pointer {
+	t.Helper()
+	pointers := map[string]format.Pointer{}
+	for i := 0; !p.index.ShouldGrow(); i++ {
+		key := fmt.Sprint("k", i)
+		pointers[key] = put(t, th, key, value(i, 40))
+		if i%50 > 0 {
+			continue
+		}
+		commit(t, th)
+		if done, err := th.Drain(0); err != nil || !done {
+			t.Fatal(done, err)
+		}
+	}
+	return pointers
+}
+
+// muteSlot flips a bit in the hash of the slot that holds pointer, so that the hash belongs to another chain.
+func muteSlot(t *testing.T, p *Pool, key string, pointer format.Pointer) (hashAt uint64) {
+	t.Helper()
+	table := p.index.Table()
+	offset := table.BucketOf(index.KeyHash([]byte(key)))
+	for offset != 0 {
+		for slot := offset + format.BucketPointerOffset; slot < offset+format.BucketOverflowOffset; slot += format.SlotBytes {
+			if format.Pointer(p.region.Load64(slot)) != pointer {
+				continue
+			}
+			hashAt, hash := slot-(format.BucketPointerOffset-format.BucketHashOffset), index.KeyHash([]byte(key))
+			bit := uint64(1)
+			for format.BucketNumber(hash^bit, table.Root.BucketsLog2) == format.BucketNumber(hash, table.Root.BucketsLog2) {
+				bit <<= 1
+			}
+			p.region.Store64(hashAt, hash^bit)
+			return hashAt
+		}
+		offset, _ = format.OpenOverflow(p.region.Load64(offset + format.BucketOverflowOffset))
+	}
+	t.Fatalf("no slot holds %v", pointer)
+	return 0
+}
+
+// A damaged hash word in the index does not keep it from growing: the table that follows has it right.
+func TestIndexGrowsOverADamagedHash(t *testing.T) {
+	p, d := newVolatile(t, smallShape(64))
+	var damage []DamageInfo
+	p.o.Events.Damage = func(i DamageInfo) { damage = append(damage, i) }
+	th := mustThread(t, mustSession(t, d, "kn"), 0, remote.AppenderOptions{})
+	pointers := fillIndex(t, p, th)
+	at := muteSlot(t, p, "k7", pointers["k7"])
+	if g, err := th.Get(index.KeyHash([]byte("k7")), []byte("k7"), 0); !errors.Is(err, format.ErrDamaged) {
+		t.Fatalf("k7 before growth: %.20q, %v", g.Value, err)
+	}
+	settle(t, p)
+	if p.Stats().IndexGrows == 0 || len(damage) != 1 || damage[0].Offset != at {
+		t.Errorf("grown %d times; damage at %#x, told %v", p.Stats().IndexGrows, at, damage)
+	}
+	for i := range 20 {
+		if got := read(t, th, fmt.Sprint("k", i)); got != value(i, 40) {
+			t.Errorf("k%d after growth: %.20q", i, got)
+		}
+	}
+	checkIndex(t, p)
+}
+
+// Where the index cannot grow because more is damaged, the pool says so once a minute, works on, and takes space back.
+func TestPoolWorksWhereTheIndexCannotGrow(t *testing.T) {
+	p, d := newVolatile(t, smallShape(64))
+	var damage []DamageInfo
+	p.o.Events.Damage = func(i DamageInfo) { damage = append(damage, i) }
+	th := mustThread(t, mustSession(t, d, "kn"), 0, remote.AppenderOptions{})
+	pointers := fillIndex(t, p, th)
+	at := muteSlot(t, p, "k7", pointers["k7"])
+	entry := pointers["k7"].Offset()
+	magic := p.region.Load64(entry)
+	p.region.Store64(entry, 0)
+	settle(t, p)
+	settle(t, p)
+	if p.Stats().IndexGrows > 0 || len(damage) != 1 || damage[0].Offset != at {
+		t.Fatalf("grown %d times; damage at %#x, told %v", p.Stats().IndexGrows, at, damage)
+	}
+	for i := range 2000 { // more than the pool holds
+		if err := putOr(t, p, th, fmt.Sprint("hot", i%20), value(i, 3000)); err != nil {
+			t.Fatalf("put %d: %v\n%s", i, err, p.Stats())
+		}
+		work(t, p)
+	}
+	p.region.Store64(entry, magic)
+	p.o.Clock.(*clock.Manual).Advance(growPause)
+	settle(t, p)
+	if p.Stats().IndexGrows == 0 {
+		t.Errorf("the entry is sound again, and the index has not grown: %v", damage)
+	}
+	if got := read(t, th, "k7"); got != value(7, 40) {
+		t.Errorf("k7 = %.20q", got)
 	}
 }

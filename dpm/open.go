@@ -168,6 +168,7 @@ func (p *Pool) format() error {
 func (p *Pool) indexOptions() index.Options {
 	return index.Options{
 		Region: p.region, Layout: p.layout, KeyAt: p.keyAt, Alloc: p.allocIndex, Retire: p.retire,
+		Mended:      func(w *format.WordError) { p.damage(w.Offset, "index, mended", w) },
 		MaxOverflow: p.o.private.indexMaxOverflow,
 		Free: func(ids []format.SegmentID) {
 			if err := p.free(ids); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/format"
@@ -57,7 +58,8 @@ type Pool struct {
 		streamList []*stream // copied on removal
 		retired    []retiredTable
 		listeners  []fabric.Listener
-		growTried  int // free segments when the index found no room to grow, 0 after it did
+		growTried  int       // free segments when the index found no room to grow, 0 after it did
+		growAgain  time.Time // not before, after damage was in the way
 	}
 	ranks    rankTable
 	meta     metadataStore

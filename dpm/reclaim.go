@@ -2,6 +2,7 @@ package dpm
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/dinomo-kv/dinomo/dpm/format"
@@ -15,6 +16,8 @@ const (
 	victimLive = 0.9
 	// recountAtOnce bounds the segments so walked in one step.
 	recountAtOnce = 4
+	// growPause is how long the index is left as it is after its growth met damage, which a write of the key may heal meanwhile.
+	growPause = time.Minute
 	// freeAtOnce bounds the segments freed with one fence.
 	freeAtOnce = 256
 )
@@ -178,19 +181,26 @@ func (p *Pool) settledOf(h format.SegmentHeader) (from uint64, may bool) {
 	return s.settled.Load(), true
 }
 
-// growIndex doubles the index when it is too full and there is room for it.
+// growIndex doubles the index when it is too full and there is room for it. Damage keeps it as it is: it works on, and chains get longer.
 func (p *Pool) growIndex() (bool, error) {
 	if !p.index.ShouldGrow() {
 		return false, nil
 	}
-	free := p.freeSegments()
+	free, now := p.freeSegments(), p.o.Clock.Now()
 	p.mu.Lock()
-	tried := p.mu.growTried
+	tried, wait := p.mu.growTried, now.Before(p.mu.growAgain)
 	p.mu.Unlock()
-	if tried >= free && tried > 0 { // it did not fit in as many, and the table works on as it is
+	if wait || tried >= free && tried > 0 { // it did not fit in as many, and the table works on as it is
 		return false, nil
 	}
 	err := p.index.Grow()
+	var at uint64
+	if damaged := (*format.WordError)(nil); errors.As(err, &damaged) {
+		at = damaged.Offset
+	}
+	if errors.Is(err, format.ErrDamaged) {
+		p.damage(at, "index", fmt.Errorf("%w; it works on, but slower and slower: dinomo backup --skip-damaged and dinomo restore make a sound one", err))
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -199,6 +209,9 @@ func (p *Pool) growIndex() (bool, error) {
 		return true, nil
 	case errors.Is(err, ErrNoSpace):
 		p.mu.growTried = free
+		return false, nil
+	case errors.Is(err, format.ErrDamaged):
+		p.mu.growAgain = now.Add(growPause)
 		return false, nil
 	case errors.Is(err, index.ErrGrowing):
 		return false, nil

@@ -27,6 +27,16 @@ type place struct {
 	tail       uint64 // last bucket, pending links included
 	tailDepth  int32
 	wait       bool
+
+	mute mute // the key's slot, where its hash word hides it
+}
+
+// mute is a slot whose hash word belongs to another chain, and is damaged therefore. The entry behind it says whose slot it is.
+type mute struct {
+	slot    uint64 // offset of its pointer word, 0: there is none
+	hash    uint64
+	pointer format.Pointer
+	depth   int32
 }
 
 // find walks the chain of m's hash. REQUIRES: stripe locked.
@@ -38,7 +48,7 @@ func (ix *Index) find(l *live, s *stripe, m *Mutation) (f place, err error) {
 			return f, &format.WordError{What: "bucket header", Offset: offset, Word: header}
 		}
 		f.tail, f.tailDepth = offset, depth
-		if ix.findInBucket(s, m, b, offset, depth, &f); f.slot != 0 || f.wait {
+		if ix.findInBucket(l, s, m, b, offset, depth, &f); f.slot != 0 || f.wait {
 			return f, nil
 		}
 		word := bucketWord(b, format.BucketOverflowOffset)
@@ -48,6 +58,7 @@ func (ix *Index) find(l *live, s *stripe, m *Mutation) (f place, err error) {
 		}
 		if next == 0 {
 			if next = s.linkFrom(offset); next == 0 {
+				ix.mend(m, &f)
 				return f, nil
 			}
 		}
@@ -57,7 +68,7 @@ func (ix *Index) find(l *live, s *stripe, m *Mutation) (f place, err error) {
 }
 
 // findInBucket looks at one bucket's three slots.
-func (ix *Index) findInBucket(s *stripe, m *Mutation, b *[format.BucketBytes]byte, offset uint64, depth int32, f *place) {
+func (ix *Index) findInBucket(l *live, s *stripe, m *Mutation, b *[format.BucketBytes]byte, offset uint64, depth int32, f *place) {
 	for i := 0; i < format.SlotsPerBucket; i++ {
 		at := i * format.SlotBytes
 		hash := bucketWord(b, format.BucketHashOffset+at)
@@ -65,9 +76,12 @@ func (ix *Index) findInBucket(s *stripe, m *Mutation, b *[format.BucketBytes]byt
 		slot := offset + uint64(format.BucketPointerOffset+at)
 		switch {
 		case pointer != 0:
-			if hash == m.Hash && ix.holds(pointer, m) {
+			switch {
+			case hash == m.Hash && ix.holds(pointer, m):
 				f.slot, f.pointer, f.depth = slot, pointer, depth
 				return
+			case hash != m.Hash && !l.sameChain(hash, m.Hash) && ix.holdsKey(pointer, m):
+				f.mute = mute{slot, hash, pointer, depth}
 			}
 		case len(s.busy) == 0:
 			if f.empty == 0 {
@@ -113,6 +127,29 @@ func (ix *Index) holds(pointer format.Pointer, m *Mutation) bool {
 	// is not believable; taking it for this one lets a new value heal the slot, and a delete empty it.
 	ix.damagedEntries.Add(1)
 	return true
+}
+
+// holdsKey is holds for a slot whose hash word says nothing.
+func (ix *Index) holdsKey(pointer format.Pointer, m *Mutation) bool {
+	if m.Conditional && m.If != 0 {
+		return pointer == m.If
+	}
+	key, err := ix.o.KeyAt(pointer)
+	return err == nil && bytes.Equal(key, m.Key)
+}
+
+// mend takes the slot that a damaged hash word hides for the key's own, when the key has no other, and writes the word again: else
+// no reader would find what is about to be published there. Were it left, the key would get a second slot, or a delete would
+// seem to have nothing to do, and the old value come back when the word is right again one day.
+func (ix *Index) mend(m *Mutation, f *place) {
+	if f.mute.slot == 0 {
+		return
+	}
+	f.slot, f.pointer, f.depth = f.mute.slot, f.mute.pointer, f.mute.depth
+	at := f.slot - (format.BucketPointerOffset - format.BucketHashOffset)
+	ix.region.Store64(at, m.Hash)
+	ix.region.Flush(at, format.WordBytes)
+	ix.o.Mended(&format.WordError{What: "index hash", Offset: at, Word: f.mute.hash})
 }
 
 // prepare finds the mutation's slot, writes what must be durable before its pointer (the hash, an

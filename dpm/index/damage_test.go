@@ -124,6 +124,137 @@ func TestCycle(t *testing.T) {
 	}
 }
 
+// slotOf returns the offset of the pointer word that holds p.
+func (r *rig) slotOf(t *testing.T, p format.Pointer) (slot uint64) {
+	t.Helper()
+	table := r.index.Table()
+	for b := range table.Buckets() {
+		must(t, r.index.walkChain(table, b, func(offset uint64, bucket *format.Bucket) error {
+			for i, held := range bucket.Pointer {
+				if held == p {
+					slot = offset + format.BucketPointerOffset + uint64(i)*format.SlotBytes
+				}
+			}
+			return nil
+		}))
+	}
+	if slot == 0 {
+		t.Fatalf("no slot holds %v", p)
+	}
+	return slot
+}
+
+// mute flips a bit of the hash in front of a slot so that it belongs to another chain, and returns what puts it back.
+func (r *rig) mute(t *testing.T, slot uint64) (undo func()) {
+	t.Helper()
+	at := slot - (format.BucketPointerOffset - format.BucketHashOffset)
+	hash := r.region.Load64(at)
+	for bit := range 64 {
+		if !r.index.Table().sameChain(hash, hash^1<<bit) {
+			r.region.Store64(at, hash^1<<bit)
+			return func() { r.region.Store64(at, hash) }
+		}
+	}
+	t.Fatal("no bit matters")
+	return nil
+}
+
+// A write of a key whose hash word is damaged takes the key's slot and writes the hash again: the key gets no second slot, and
+// a delete finds what it is to delete.
+func TestWritesMendHashes(t *testing.T) {
+	r := volatileRig(t, 16, crowdedHash(3))
+	mended := 0
+	r.index.o.Mended = func(*format.WordError) { mended++ }
+	last := map[string]format.Pointer{}
+	for i := range 40 {
+		key := fmt.Sprint("key", i)
+		last[key], _ = r.put(t, key, "v")
+	}
+	for key, old := range last {
+		slot := r.slotOf(t, old)
+		r.mute(t, slot)
+		if got := r.get(t, key); got != old {
+			t.Errorf("%s with a damaged hash: %v, want %v", key, got, old)
+		}
+		fresh, result := r.put(t, key, "w")
+		if result != (Result{Replaced, old}) || r.slotOf(t, fresh) != slot {
+			t.Errorf("put of %s over a damaged hash: %v of %v", key, result.Outcome, result.Old)
+		}
+		r.check(t)
+		r.mute(t, slot)
+		moved := r.append(t, 0, key, "w")
+		if got := r.apply(t, Mutation{Hash: r.hashOf([]byte(key)), New: moved, Conditional: true, If: fresh})[0]; got != (Result{Replaced, fresh}) {
+			t.Errorf("move of %s over a damaged hash: %v of %v", key, got.Outcome, got.Old)
+		}
+		r.check(t)
+		r.mute(t, slot)
+		if got := r.apply(t, Mutation{Hash: r.hashOf([]byte(key)), Key: []byte(key)})[0]; got != (Result{Removed, moved}) || r.get(t, key) != 0 {
+			t.Errorf("delete of %s over a damaged hash: %v of %v", key, got.Outcome, got.Old)
+		}
+		r.check(t)
+	}
+	if mended != 3*len(last) {
+		t.Errorf("%d hashes were mended, %d keys", mended, len(last))
+	}
+}
+
+// Growth copies a slot with a damaged hash under the hash of its key. Where the slot's entry does not say which that is, it fails
+// with the address, and the table serves on.
+func TestGrowMendsHashes(t *testing.T) {
+	r := volatileRig(t, 40, crowdedHash(3))
+	last := map[string]format.Pointer{}
+	for i := range 40 {
+		key := fmt.Sprint("key", i)
+		last[key], _ = r.put(t, key, "v")
+		if i%3 == 0 {
+			r.mute(t, r.slotOf(t, last[key]))
+		}
+	}
+	must(t, r.index.Grow())
+	r.check(t)
+	for key, p := range last {
+		if got := r.get(t, key); got != p {
+			t.Errorf("%s after growth: %v, want %v", key, got, p)
+		}
+	}
+
+	// A key that has another slot beside the damaged one, as an earlier program left it: that one counts.
+	old, twin := last["key7"], "t0"
+	for i := 1; !r.index.Table().sameChain(r.hashOf([]byte(twin)), r.hashOf([]byte("key7"))); i++ {
+		twin = fmt.Sprint("t", i)
+	}
+	fresh, _ := r.put(t, "key7", "w")
+	p, _ := r.put(t, twin, "makes room")
+	slot := r.slotOf(t, p)
+	r.mute(t, slot)
+	r.region.Store64(slot, uint64(old))
+	must(t, r.index.Grow())
+	r.check(t)
+	if got := r.get(t, "key7"); got != fresh {
+		t.Errorf("key7 after growth: %v, want %v; its old value is %v", got, fresh, old)
+	}
+
+	table := r.index.TableID()
+	slot = r.slotOf(t, last["key9"])
+	undo := r.mute(t, slot)
+	at := last["key9"].Offset() + 24
+	sound := r.region.Load64(at)
+	r.region.Store64(at, 0)
+	var damage *format.WordError
+	if err := r.index.Grow(); !errors.As(err, &damage) || damage.Offset != slot-8 {
+		t.Errorf("growth over a slot whose entry is damaged as well: %v", err)
+	}
+	if r.index.TableID() != table || r.get(t, "key8") != last["key8"] {
+		t.Error("the table does not serve on")
+	}
+	undo()
+	r.region.Store64(at, sound)
+	must(t, r.index.Grow())
+	if got := r.get(t, "key9"); got != last["key9"] {
+		t.Errorf("key9: %v, want %v", got, last["key9"])
+	}
+}
+
 func FuzzProbe(f *testing.F) {
 	l := smallLayout(f, 4)
 	table := makeTable(&l, format.Root{Table: 3, BucketsLog2: 10, Extents: 1}, []format.SegmentID{1})

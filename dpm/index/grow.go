@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -179,19 +180,25 @@ func (ix *Index) copyBucket(g *growth, bucket uint64, again bool) (need int, err
 	halves := &g.halves
 	halves[0], halves[1] = halves[0][:0], halves[1][:0]
 	chain := 0
+	var muted []mute
 	err = ix.walkChain(g.from.Table, bucket, func(offset uint64, b *format.Bucket) error {
 		chain++
 		for i, p := range b.Pointer {
-			if p != 0 {
-				half := format.BucketNumber(b.Hash[i], g.to.Root.BucketsLog2)
-				if half>>1 != bucket {
-					return fmt.Errorf("bucket %#x holds hash %#x of another bucket: %w", offset, b.Hash[i], format.ErrDamaged)
-				}
-				halves[half&1] = appendSlot(halves[half&1], g.to.tag, b.Hash[i], p)
+			if p == 0 {
+				continue
 			}
+			half := format.BucketNumber(b.Hash[i], g.to.Root.BucketsLog2)
+			if half>>1 != bucket { // the word is damaged
+				muted = append(muted, mute{slot: offset + format.BucketPointerOffset + uint64(i)*format.SlotBytes, hash: b.Hash[i], pointer: p})
+				continue
+			}
+			halves[half&1] = appendSlot(halves[half&1], g.to.tag, b.Hash[i], p)
 		}
 		return nil
 	})
+	for i := 0; i < len(muted) && err == nil; i++ {
+		err = ix.copyMute(g, bucket, &muted[i])
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -209,6 +216,36 @@ func (ix *Index) copyBucket(g *growth, bucket uint64, again bool) (need int, err
 		ix.writeChain(g, at, halves[half])
 	}
 	return 0, nil
+}
+
+// copyMute copies a slot of an old bucket whose hash word is damaged, under the hash of its entry's key. That is no older than what
+// the key held last, because a write would have mended the slot (see mend); only where the key has another slot all the same, that
+// one counts. REQUIRES: stripe locked, and the other slots of the chain are in g.halves.
+func (ix *Index) copyMute(g *growth, bucket uint64, m *mute) error {
+	damage := &format.WordError{What: "index hash", Offset: m.slot - (format.BucketPointerOffset - format.BucketHashOffset), Word: m.hash}
+	key, err := ix.o.KeyAt(m.pointer)
+	if err != nil {
+		return fmt.Errorf("%w, and what the slot leads to, too: %w", damage, err)
+	}
+	key = bytes.Clone(key) // KeyAt is called again
+	hash := ix.o.private.hashOf(key)
+	half := format.BucketNumber(hash, g.to.Root.BucketsLog2)
+	if half>>1 != bucket {
+		return fmt.Errorf("%w, and leads to a key that does not belong there", damage)
+	}
+	ix.o.Mended(damage)
+	for _, b := range g.halves[half&1] {
+		for i, p := range b.Pointer {
+			if p == 0 || b.Hash[i] != hash {
+				continue
+			}
+			if other, err := ix.o.KeyAt(p); err == nil && bytes.Equal(other, key) {
+				return nil
+			}
+		}
+	}
+	g.halves[half&1] = appendSlot(g.halves[half&1], g.to.tag, hash, m.pointer)
+	return nil
 }
 
 // appendSlot adds a slot to a chain of buckets in memory.

@@ -37,6 +37,10 @@ type Options struct {
 	// hold its root any more.
 	Retire func(table uint64, ids []format.SegmentID)
 
+	// Mended is told of a damaged hash word whose slot was taken for the one that it is, and the word written again. It is called as
+	// KeyAt is. Default: nobody is.
+	Mended func(damage *format.WordError)
+
 	// BucketsLog2 is the size of a new index. Default: one segment of buckets. At least StripesLog2.
 	BucketsLog2 uint32
 	// MaxLoad is the share of main-bucket slots above which ShouldGrow says yes. Default 0.6: there about one
@@ -58,6 +62,9 @@ func (o *Options) EnsureDefaults() {
 		o.BucketsLog2 = o.Layout.BucketsPerSegmentLog2()
 	}
 	o.BucketsLog2 = max(o.BucketsLog2, StripesLog2)
+	if o.Mended == nil {
+		o.Mended = func(*format.WordError) {}
+	}
 	if o.MaxLoad == 0 {
 		o.MaxLoad = 0.6
 	}
@@ -244,6 +251,12 @@ func (ix *Index) lookup(t *Table, hash uint64, key []byte) (format.Pointer, erro
 			}
 			if bytes.Equal(found, key) {
 				return candidate, nil
+			}
+		}
+		if p.Foreign != 0 { // a damaged hash word may hide the key
+			muted := format.Pointer(ix.region.Load64(p.Foreign + (format.BucketPointerOffset - format.BucketHashOffset)))
+			if found, err := ix.o.KeyAt(muted); err == nil && bytes.Equal(found, key) {
+				return muted, nil
 			}
 		}
 		if p.Next == 0 {

@@ -76,6 +76,11 @@ func (t *Table) BucketOf(hash uint64) uint64 {
 	return t.layout.BucketOffset(t.Extents, format.BucketNumber(hash, t.Root.BucketsLog2))
 }
 
+// sameChain says whether two hashes belong to one main bucket.
+func (t *Table) sameChain(a, b uint64) bool {
+	return format.BucketNumber(a, t.Root.BucketsLog2) == format.BucketNumber(b, t.Root.BucketsLog2)
+}
+
 // Probe is what a bucket says about a hash.
 type Probe struct {
 	Candidates [format.SlotsPerBucket]format.Pointer // the first Count lead to entries of keys with this hash
@@ -106,7 +111,7 @@ func (t *Table) Probe(bucket *[format.BucketBytes]byte, offset, hash uint64, p *
 		case found == hash:
 			p.Candidates[p.Count] = format.Pointer(pointer)
 			p.Count++
-		case format.BucketNumber(found, t.Root.BucketsLog2) != format.BucketNumber(hash, t.Root.BucketsLog2):
+		case !t.sameChain(found, hash):
 			p.Foreign = offset + format.BucketHashOffset + uint64(at)
 		}
 	}
