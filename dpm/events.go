@@ -20,6 +20,8 @@ type EventListener struct {
 	SegmentsFreed func(ids []format.SegmentID)
 	// CompactionEnd: a mostly dead segment's live entries were moved.
 	CompactionEnd func(CompactionInfo)
+	// SmallPool: there are too few segments for the threads that are attached.
+	SmallPool func(SizeInfo)
 	// Damage: stored bytes are not what was written.
 	Damage func(DamageInfo)
 	// ReadOnly: a write-back failed; the pool accepts nothing more.
@@ -65,6 +67,9 @@ func (l *EventListener) EnsureDefaults() {
 	}
 	if l.CompactionEnd == nil {
 		l.CompactionEnd = func(CompactionInfo) {}
+	}
+	if l.SmallPool == nil {
+		l.SmallPool = func(SizeInfo) {}
 	}
 	if l.Damage == nil {
 		l.Damage = func(DamageInfo) {}

@@ -53,13 +53,14 @@ type Pool struct {
 	// Lock order: stream.mu, then mu; mu before nothing.
 	mu struct {
 		sync.Mutex
-		free       []format.SegmentID // oldest first
-		streams    map[streamKey]*stream
-		streamList []*stream // copied on removal
-		retired    []retiredTable
-		listeners  []fabric.Listener
-		growTried  int       // free segments when the index found no room to grow, 0 after it did
-		growAgain  time.Time // not before, after damage was in the way
+		free        []format.SegmentID // oldest first
+		streams     map[streamKey]*stream
+		streamList  []*stream // copied on removal
+		retired     []retiredTable
+		listeners   []fabric.Listener
+		toldThreads int       // of checkSize
+		growTried   int       // free segments when the index found no room to grow, 0 after it did
+		growAgain   time.Time // not before, after damage was in the way
 	}
 	ranks    rankTable
 	meta     metadataStore

@@ -274,7 +274,7 @@ func (s *segment) liveShare() float64 {
 func (p *Pool) compactOne() (bool, error) {
 	p.countTotals()
 	sp := p.measure()
-	short := sp.free <= 2*p.putReserve()
+	short := sp.free <= 2*p.reserveFor(p.attached())
 	wasteful := float64(sp.settled) > p.o.SpaceFactor*sp.live+1
 	if sp.victim == format.NoSegment || sp.victims > victimLive || !short && !wasteful {
 		return false, nil

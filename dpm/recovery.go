@@ -101,5 +101,6 @@ func (p *Pool) recover(fresh bool) error {
 	p.report.Segments, p.report.FreeSegments = len(p.segments), p.freeSegments()
 	p.report.IndexSlots = p.index.Stats().SlotsUsed
 	p.o.Events.RecoveryEnd(p.report)
+	p.checkSize(1)
 	return nil
 }

@@ -176,6 +176,7 @@ func (p *Pool) serveAttach(key streamKey, hasLog bool, answer *call.Reply) error
 		return fmt.Errorf("%w: merging the log of thread %d", ErrBusy, key.thread)
 	}
 	p.finishTails(s, answer)
+	p.checkSize(p.attached())
 	return nil
 }
 
@@ -224,7 +225,7 @@ func (p *Pool) serveAlloc(s *stream, r *call.Request, answer *call.Reply) error 
 		p.wakeMergers()
 		return fmt.Errorf("%w: thread %d has %d unmerged segments", ErrBusy, s.key.thread, s.unmerged(p))
 	}
-	keep := p.putReserve()
+	keep := p.reserveFor(p.attached())
 	if r.DeletesOnly {
 		r.Count, keep = 1, p.compactionReserve()
 	}
@@ -252,18 +253,6 @@ func (p *Pool) serveAlloc(s *stream, r *call.Request, answer *call.Reply) error 
 	p.tellProgress(s, answer)
 	p.wakeMergers()
 	return nil
-}
-
-// putReserve returns how many segments puts leave alone: those of the reserve, and at least what compaction needs and one for the
-// deletes of each thread that is attached, within a quarter of the pool.
-func (p *Pool) putReserve() int {
-	deleting := compactionKeeps
-	for _, s := range p.streams() {
-		if p.standingOf(s.key) == ownerLives {
-			deleting++
-		}
-	}
-	return max(p.reserve, min(deleting, len(p.segments)/4))
 }
 
 // compactionReserve returns how many free segments deletes leave alone: fewer while compaction has one of its own.

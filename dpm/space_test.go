@@ -457,3 +457,49 @@ func TestDeletesWhileCompactionHasASegment(t *testing.T) {
 	}
 	commit(t, th)
 }
+
+// A pool says when it has too few segments for its threads, once for each number of them, and how many would do: with
+// those, every thread can put.
+func TestSmallPoolIsTold(t *testing.T) {
+	const threads = 5
+	attach := func(segments uint32) (told []SizeInfo, served int) {
+		p, d := newVolatile(t, smallShape(segments))
+		p.o.Events.SmallPool = func(i SizeInfo) { told = append(told, i) }
+		s := mustSession(t, d, "kn")
+		var all []*remote.Thread
+		for i := range threads {
+			all = append(all, mustThread(t, s, uint16(i), remote.AppenderOptions{}))
+		}
+		for i, th := range all {
+			switch err := putOr(t, p, th, fmt.Sprint("k", i), value(i, 3000)); {
+			case err == nil:
+				served++
+			case !errors.Is(err, remote.ErrNoSpace):
+				t.Fatal(err)
+			}
+		}
+		for _, th := range all { // the same again is no news
+			if err := th.ReconnectOnce(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return told, served
+	}
+	told, served := attach(12)
+	if len(told) == 0 || served == threads {
+		t.Fatalf("12 segments: %d of %d threads can put, told %+v", served, threads, told)
+	}
+	for i := 1; i < len(told); i++ {
+		if told[i].Threads <= told[i-1].Threads {
+			t.Errorf("told of %d threads after %d", told[i].Threads, told[i-1].Threads)
+		}
+	}
+	last := told[len(told)-1]
+	l, err := format.NewLayout(smallShape(uint32(last.WantedSegments)), 0)
+	if err != nil || last.Threads != threads || last.Segments != 12 || last.WantedBytes != l.TotalBytes {
+		t.Errorf("%+v; %d segments take %d bytes", last, last.WantedSegments, l.TotalBytes)
+	}
+	if told, served := attach(uint32(last.WantedSegments)); len(told) > 0 || served < threads {
+		t.Errorf("%d segments: %d of %d threads can put, told %+v", last.WantedSegments, served, threads, told)
+	}
+}

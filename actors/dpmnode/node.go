@@ -161,7 +161,7 @@ func adviseListen(err error) error {
 // logged adds a log line to each of the pool's events.
 func logged(e dpm.EventListener, logf func(string, ...any)) dpm.EventListener {
 	e.EnsureDefaults()
-	admitted, fenced, damage, readOnly := e.RankAdmitted, e.RankFenced, e.Damage, e.ReadOnly
+	admitted, fenced, small, damage, readOnly := e.RankAdmitted, e.RankFenced, e.SmallPool, e.Damage, e.ReadOnly
 	e.RankAdmitted = func(i dpm.RankInfo) {
 		logf("rank %d, incarnation %d is %s", i.Rank, i.Incarnation, i.Identity)
 		admitted(i)
@@ -169,6 +169,12 @@ func logged(e dpm.EventListener, logf func(string, ...any)) dpm.EventListener {
 	e.RankFenced = func(i dpm.RankInfo) {
 		logf("rank %d is fenced up to incarnation %d (%s)", i.Rank, i.Incarnation, i.Identity)
 		fenced(i)
+	}
+	e.SmallPool = func(i dpm.SizeInfo) {
+		logf("WARNING: the pool is too small for %d KN threads: it has %d segments of %d KiB, and below %d puts may be refused with NO_SPACE though there is little in it; "+
+			"make it %d MiB (capacities.storage-cap), its segments smaller (kvs_config.log-block-size), or the threads fewer",
+			i.Threads, i.Segments, i.SegmentBytes>>10, i.WantedSegments, (i.WantedBytes+1<<20-1)>>20)
+		small(i)
 	}
 	e.Damage = func(i dpm.DamageInfo) {
 		logf("DAMAGE: %s at %#x: %v", i.What, i.Offset, i.Err)
