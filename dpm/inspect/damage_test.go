@@ -217,7 +217,7 @@ func TestDamageOfDeadEntriesIsANote(t *testing.T) {
 		if err := json.NewEncoder(&encoded).Encode(v); err != nil {
 			t.Fatal(err)
 		}
-		if s := text.String(); !strings.Contains(s, "note: log") || !strings.Contains(s, "sound: 0 damaged, 0 suspect, 1 notes") {
+		if s := text.String(); !strings.Contains(s, "note: log") || !strings.Contains(s, "sound: 0 damaged, 0 suspect, 1 noted") {
 			t.Errorf("as text:\n%s", s)
 		}
 		if s := encoded.String(); !strings.Contains(s, `"notes":1`) || !strings.Contains(s, `"severity":"note"`) {

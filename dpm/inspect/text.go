@@ -146,7 +146,7 @@ func (r *VerifyReport) WriteText(w io.Writer) {
 	verdict := map[Status]string{StatusSound: "sound", StatusDamaged: "DAMAGED", StatusSuspect: "suspect", StatusFailed: "not all could be checked"}[r.Status()]
 	notes := ""
 	if r.Notes > 0 {
-		notes = fmt.Sprintf(", %d notes of damage that nobody misses", r.Notes)
+		notes = fmt.Sprintf(", %d noted that no key leads to", r.Notes)
 	}
 	fmt.Fprintf(w, "%s\n%s: %d damaged, %d suspect%s\n", strings.Join(phases, ", "), verdict, r.Damaged, r.Suspect, notes)
 }
