@@ -31,6 +31,7 @@ type Engine struct {
 	now      time.Time
 	told     time.Time // of a failure
 	full     bool      // the pool said NO_SPACE in this batch
+	waited   bool      // a write of this batch waited in vain for the pool to merge
 	gets     int       // of the batch, those that may have to read
 	largest  int       // of the values read lately, in bytes, decaying
 	counters Counters
@@ -70,7 +71,7 @@ func (e *Engine) Begin(now time.Time) {
 	e.ops, e.reads, e.readers, e.open, e.groups = e.ops[:0], e.reads[:0], e.readers[:0], e.open[:0], e.groups[:0]
 	clear(e.touched)
 	e.arena.reset()
-	e.now, e.full, e.gets = now, false, 0
+	e.now, e.full, e.waited, e.gets = now, false, false, 0
 }
 
 // Probe looks a key up in the cache. hit says that r.Value is the answer to a get now, of the type r.Meta: it is valid until

@@ -355,6 +355,30 @@ func TestThreadsThatJoinAFullPoolDelete(t *testing.T) {
 	}
 }
 
+// When a write has waited in vain, those behind it in the batch do not wait again: reads wait for all of them.
+func TestBatchWaitsInVainOnce(t *testing.T) {
+	r := newRig(t, "shm", dpm.Options{Shape: format.Shape{SegmentBytes: 64 << 10, Segments: 24, FilterBytes: 4096}, ReserveSegments: 3})
+	first := r.engine(0, Options{})
+	value := strings.Repeat("x", 4000)
+	for i, got := 0, "ok"; got == "ok"; i++ {
+		got = first.put1(fmt.Sprint("k", i), value)
+	}
+	r.drain(first)
+	holder, e := r.engine(1, Options{WriteWait: 1 << 40}), r.engine(2, Options{WriteWait: 1})
+	mustBe(t, holder.delete1("absent"), "ok")
+	b := e.batch()
+	ops := []int{b.delete("a"), b.get("k0"), b.delete("b"), b.delete("c")}
+	e.Run()
+	for i, want := range []string{"OVERLOADED", "=" + value, "OVERLOADED", "OVERLOADED"} {
+		mustBe(t, e.show(ops[i]), want)
+	}
+	if n := e.Counters().WriteWaits; n != 1 {
+		t.Errorf("the batch waited %d times", n)
+	}
+	holder.Idle(holder.o.Clock.Now())
+	r.eventually("the reserve is back", func() bool { return e.delete1("a") == "ok" })
+}
+
 func TestWritesWaitForMerging(t *testing.T) {
 	o := smallPool()
 	o.UnmergedSegments = 3

@@ -111,9 +111,10 @@ func (e *Engine) appendEntry(key []byte, s state, flags format.Flags) (sequence 
 			return sequence, p, messages.AnnaError_NO_ERROR
 		case errors.Is(err, remote.ErrBatchFull):
 			e.commit()
-		case errors.Is(err, remote.ErrBusy) && waited < e.o.WriteWait:
+		case errors.Is(err, remote.ErrBusy) && waited < e.o.WriteWait && !e.waited:
 			waited += e.waitForMerge(waited)
 		default:
+			e.waited = e.waited || errors.Is(err, remote.ErrBusy)
 			code := e.failed(err)
 			e.full = e.full || code == messages.AnnaError_NO_SPACE
 			return 0, 0, code
