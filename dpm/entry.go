@@ -55,7 +55,7 @@ func (p *Pool) lookup(hash uint64, key []byte) (pointer format.Pointer, err erro
 			return pointer, err
 		}
 	}
-	p.damage(0, "index", err)
+	p.damageIn("index", err)
 	return 0, err
 }
 

@@ -176,7 +176,7 @@ func (p *Pool) mergeError(s *stream, err error) error {
 		return fmt.Errorf("merge: index cannot grow: %w", err)
 	}
 	if errors.Is(err, format.ErrDamaged) {
-		p.damage(0, "index", err)
+		p.damageIn("index", err)
 		s.mu.broken = err
 	} else {
 		p.failOnce(err)

@@ -152,6 +152,16 @@ func (p *Pool) Close() error {
 	return nil
 }
 
+// damageIn is damage where the error names the word, if anything does.
+func (p *Pool) damageIn(what string, err error) {
+	var word *format.WordError
+	if errors.As(err, &word) {
+		p.damage(word.Offset, what, err)
+		return
+	}
+	p.damage(0, what, err)
+}
+
 // damage reports stored bytes that are not what was written.
 func (p *Pool) damage(offset uint64, what string, err error) {
 	p.counters.damage.Add(1)

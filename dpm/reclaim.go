@@ -194,12 +194,8 @@ func (p *Pool) growIndex() (bool, error) {
 		return false, nil
 	}
 	err := p.index.Grow()
-	var at uint64
-	if damaged := (*format.WordError)(nil); errors.As(err, &damaged) {
-		at = damaged.Offset
-	}
 	if errors.Is(err, format.ErrDamaged) {
-		p.damage(at, "index", fmt.Errorf("%w; it works on, but slower and slower: dinomo backup --skip-damaged and dinomo restore make a sound one", err))
+		p.damageIn("index", fmt.Errorf("%w; it works on, but slower and slower: dinomo backup --skip-damaged and dinomo restore make a sound one", err))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -209,14 +205,12 @@ func (p *Pool) growIndex() (bool, error) {
 		return true, nil
 	case errors.Is(err, ErrNoSpace):
 		p.mu.growTried = free
-		return false, nil
 	case errors.Is(err, format.ErrDamaged):
 		p.mu.growAgain = now.Add(growPause)
-		return false, nil
-	case errors.Is(err, index.ErrGrowing):
-		return false, nil
+	case !errors.Is(err, index.ErrGrowing):
+		return false, err
 	}
-	return false, err
+	return false, nil
 }
 
 // space is how the pool's segments are used.

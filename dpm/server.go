@@ -26,6 +26,8 @@ type service struct {
 	mapped bool
 }
 
+var _ fabric.Service = service{}
+
 // Admit implements fabric.Service.
 func (s service) Admit(h fabric.Hello) (fabric.Session, error) { return s.p.admit(h, s.mapped) }
 

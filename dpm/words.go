@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/dinomo-kv/dinomo/dpm/fabric"
 	"github.com/dinomo-kv/dinomo/dpm/format"
 	"github.com/dinomo-kv/dinomo/dpm/index"
 )
@@ -254,5 +253,3 @@ func (p *Pool) PointerChange(keys [][]byte, install bool) (done int, err error) 
 	}
 	return done, nil
 }
-
-var _ fabric.Service = service{}

@@ -135,7 +135,7 @@ func (p *Pool) reclaimLoop() {
 		p.watchLeases()
 		progress, err := p.housekeep()
 		if err != nil && !errors.Is(err, ErrNoSpace) && p.Err() == nil {
-			p.damage(0, "reclaim", err)
+			p.damageIn("reclaim", err)
 		}
 		if progress && err == nil {
 			continue
