@@ -224,3 +224,41 @@ func TestPoolWorksWhereTheIndexCannotGrow(t *testing.T) {
 		t.Errorf("k7 = %.20q", got)
 	}
 }
+
+// A damaged bucket keeps the pool from counting what is pinned in the segments that it concerns, and from nothing else.
+func TestHousekeepingGoesOnPastADamagedBucket(t *testing.T) {
+	p, d := newVolatile(t, smallShape(32))
+	th := mustThread(t, mustSession(t, d, "kn"), 0, remote.AppenderOptions{})
+	for i := range 60 { // three segments; of the first about half is dead
+		key := fmt.Sprint("k", i)
+		if i >= 30 {
+			key = fmt.Sprint("k", i%30/2)
+		}
+		put(t, th, key, value(i, 3000))
+	}
+	commit(t, th)
+	for done := false; !done; {
+		var err error
+		if done, err = th.Drain(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Install([]byte("k18")); err != nil {
+		t.Fatal(err)
+	}
+	p.region.Store64(p.index.Table().BucketOf(index.KeyHash([]byte("k19"))), 1)
+	settle(t, p)
+	before := p.Stats().FreedSegments
+	for i := range 400 {
+		if err := putOr(t, p, th, "hot", value(i, 3000)); err != nil {
+			t.Fatal(err)
+		}
+		work(t, p)
+	}
+	if freed := p.Stats().FreedSegments - before; freed < 10 {
+		t.Errorf("%d segments were freed", freed)
+	}
+	if got := read(t, th, "k18"); got != value(18, 3000) {
+		t.Errorf("k18 = %.20q", got)
+	}
+}

@@ -127,17 +127,29 @@ func (s *segment) reclaimable() bool { return s.over() && !s.damaged }
 // recount walks a segment and counts its pins anew. REQUIRES: compact locked; the segment is reclaimable.
 func (p *Pool) recount(id format.SegmentID) error {
 	s := &p.segments[id]
-	h := s.header // sealed: only its state can change, by us
+	pinned, err := p.countPins(id)
+	switch {
+	case errors.Is(err, format.ErrDamaged): // whoever reads it says so
+		p.mu.Lock()
+		s.damaged = true
+		p.mu.Unlock()
+	case err != nil:
+		return err
+	default:
+		s.pinned.Store(pinned)
+	}
+	return nil
+}
+
+// countPins counts the entries of a segment that are live behind a pointer word, or may yet be. REQUIRES: as recount.
+func (p *Pool) countPins(id format.SegmentID) (pinned int64, err error) {
+	h := p.segments[id].header // sealed: only its state can change, by us
 	settled, may := p.settledOf(h)
 	base := p.layout.SegmentOffset(id)
-	pinned := int64(0)
 	var e format.Entry
 	for at := uint64(0); at < h.Sealed; at += e.Bytes() {
 		if !p.entryAt(base+at, h.Sealed-at, h.Generation, 0, &e) {
-			p.mu.Lock()
-			s.damaged = true
-			p.mu.Unlock()
-			return nil
+			return 0, format.ErrEntryDamaged
 		}
 		if e.Flags.Replicated() && may && e.Sequence >= settled {
 			pinned++
@@ -145,21 +157,20 @@ func (p *Pool) recount(id format.SegmentID) error {
 		}
 		current, err := p.lookup(index.KeyHash(e.Key), e.Key)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if !current.Indirect() {
 			continue
 		}
 		target, err := p.loadWord(current)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if target == format.PackPointer(base+at, e.Bytes(), h.Generation) {
 			pinned++
 		}
 	}
-	s.pinned.Store(pinned)
-	return nil
+	return pinned, nil
 }
 
 // settledOf says from which sequence on the owner of a segment may still publish entries by CAS, and whether it
