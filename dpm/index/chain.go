@@ -45,7 +45,9 @@ func (ix *Index) find(l *live, s *stripe, m *Mutation) (f place, err error) {
 	for depth := int32(1); depth <= MaxChain; depth++ {
 		b := ix.view(offset)
 		if header := bucketWord(b, format.BucketHeaderOffset); header != l.header {
-			return f, &format.WordError{What: "bucket header", Offset: offset, Word: header}
+			if err := ix.mendHeader(l, offset, header); err != nil {
+				return f, err
+			}
 		}
 		f.tail, f.tailDepth = offset, depth
 		if ix.findInBucket(l, s, m, b, offset, depth, &f); f.slot != 0 || f.wait {
@@ -65,6 +67,19 @@ func (ix *Index) find(l *live, s *stripe, m *Mutation) (f place, err error) {
 		offset = next
 	}
 	return f, fmt.Errorf("%w: more than %d buckets from %#x on", ErrChain, MaxChain, l.BucketOf(m.Hash))
+}
+
+// mendHeader writes the header of one of the table's buckets again, if it is damaged: what it has to be is known, and without it
+// nobody reads the bucket. A sound one is another table's, which no damage explains.
+func (ix *Index) mendHeader(l *live, offset, header uint64) error {
+	damage := &format.WordError{What: "bucket header", Offset: offset, Word: header}
+	if _, _, ok := format.OpenBucketHeader(header); ok {
+		return damage
+	}
+	ix.region.Store64(offset+format.BucketHeaderOffset, l.header)
+	ix.region.Flush(offset+format.BucketHeaderOffset, format.WordBytes)
+	ix.o.Mended(damage)
+	return nil
 }
 
 // findInBucket looks at one bucket's three slots.

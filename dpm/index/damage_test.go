@@ -76,19 +76,30 @@ func (r *rig) expectFound(t *testing.T, at uint64, bit int, keys []string) {
 	}
 }
 
-// A damaged bucket stops a writer with its address, and a damaged entry is healed by the next write of its key.
+// A damaged header is written again by the next writer. A damaged link, or a header of another table, stops it with the address. A
+// damaged entry is healed by the next write of its key.
 func TestApplyMeetsDamage(t *testing.T) {
 	r := volatileRig(t, 8, KeyHash)
 	old, _ := r.put(t, "a", "1")
 	at := r.index.Table().BucketOf(KeyHash([]byte("a")))
-	header := r.region.Load64(at)
+	header, link := r.region.Load64(at), at+format.BucketOverflowOffset
 	r.region.Store64(at, header^1<<20)
-	var word *format.WordError
-	n, err := r.index.Apply([]Mutation{{Hash: KeyHash([]byte("a")), Key: []byte("a")}}, make([]Result, 1))
-	if !errors.As(err, &word) || word.Offset != at || n != 0 {
-		t.Fatalf("applied %d, %v; want an error that names %#x", n, err, at)
+	if r.apply(t, Mutation{Hash: KeyHash([]byte("b")), Key: []byte("b")}); r.region.Load64(at) != header^1<<20 {
+		t.Fatal("a writer of another chain wrote the header")
 	}
-	r.region.Store64(at, header)
+	if got := r.apply(t, Mutation{Hash: KeyHash([]byte("a")), Key: []byte("a"), New: old})[0]; got.Outcome != Unchanged || r.region.Load64(at) != header {
+		t.Fatalf("%v over a damaged header, which is %#x, want %#x", got.Outcome, r.region.Load64(at), header)
+	}
+	for bad, was := range map[uint64]uint64{at: format.BucketHeaderWord(99, 0), link: r.region.Load64(link) ^ 1<<20} {
+		sound := r.region.Load64(bad)
+		r.region.Store64(bad, was)
+		var word *format.WordError
+		n, err := r.index.Apply([]Mutation{{Hash: KeyHash([]byte("a")), Key: []byte("absent")}}, make([]Result, 1))
+		if !errors.As(err, &word) || word.Offset != bad || n != 0 {
+			t.Fatalf("applied %d, %v; want an error that names %#x", n, err, bad)
+		}
+		r.region.Store64(bad, sound)
+	}
 
 	r.region.Store64(old.Offset()+24, 0)
 	if _, err := r.index.Get(KeyHash([]byte("a")), []byte("a")); !errors.Is(err, format.ErrDamaged) {

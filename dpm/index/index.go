@@ -37,7 +37,7 @@ type Options struct {
 	// hold its root any more.
 	Retire func(table uint64, ids []format.SegmentID)
 
-	// Mended is told of a damaged hash word whose slot was taken for the one that it is, and the word written again. It is called as
+	// Mended is told of a damaged word that was written again as it has to be: a bucket's header, or a slot's hash. It is called as
 	// KeyAt is. Default: nobody is.
 	Mended func(damage *format.WordError)
 
