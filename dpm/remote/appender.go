@@ -335,7 +335,7 @@ func (a *Appender) Maintain() error {
 	switch {
 	case !a.attached || a.unresolved:
 		return nil
-	case a.holdsReserve() && a.Len() == 0:
+	case a.HoldsReserve() && a.Len() == 0:
 		err = a.Seal()
 	case len(a.ready) > 0 || a.open && a.used <= a.layout.SegmentBytes/2:
 		return nil
@@ -348,8 +348,8 @@ func (a *Appender) Maintain() error {
 	return err
 }
 
-// holdsReserve says whether one of the thread's segments is out of a full pool's reserve.
-func (a *Appender) holdsReserve() bool {
+// HoldsReserve says whether one of the thread's segments is out of a full pool's reserve: Maintain gives it back.
+func (a *Appender) HoldsReserve() bool {
 	return a.open && a.current.deletesOnly || slices.ContainsFunc(a.ready, func(h handle) bool { return h.deletesOnly })
 }
 

@@ -355,6 +355,23 @@ func TestThreadsThatJoinAFullPoolDelete(t *testing.T) {
 	}
 }
 
+// A thread that always has something to do gives what it holds of a full pool's reserve back all the same.
+func TestBusyThreadGivesTheReserveBack(t *testing.T) {
+	r := newRig(t, "shm", dpm.Options{Shape: format.Shape{SegmentBytes: 64 << 10, Segments: 24, FilterBytes: 4096}, ReserveSegments: 3})
+	first := r.engine(0, Options{})
+	for i, got := 0, "ok"; got == "ok"; i++ {
+		got = first.put1(fmt.Sprint("k", i), strings.Repeat("x", 4000))
+	}
+	r.drain(first)
+	busy := r.engine(1, Options{ProgressEvery: 1})
+	mustBe(t, busy.delete1("absent"), "ok")
+	mustBe(t, busy.get1("absent"), "KEY_DNE")
+	if busy.link.thread.HoldsReserve() {
+		t.Error("it has the segment still")
+	}
+	mustBe(t, r.engine(2, Options{WriteWait: 1 << 40}).delete1("absent"), "ok")
+}
+
 // When a write has waited in vain, those behind it in the batch do not wait again: reads wait for all of them.
 func TestBatchWaitsInVainOnce(t *testing.T) {
 	r := newRig(t, "shm", dpm.Options{Shape: format.Shape{SegmentBytes: 64 << 10, Segments: 24, FilterBytes: 4096}, ReserveSegments: 3})
@@ -364,7 +381,7 @@ func TestBatchWaitsInVainOnce(t *testing.T) {
 		got = first.put1(fmt.Sprint("k", i), value)
 	}
 	r.drain(first)
-	holder, e := r.engine(1, Options{WriteWait: 1 << 40}), r.engine(2, Options{WriteWait: 1})
+	holder, e := r.engine(1, Options{ProgressEvery: 1 << 40}), r.engine(2, Options{WriteWait: 1})
 	mustBe(t, holder.delete1("absent"), "ok")
 	b := e.batch()
 	ops := []int{b.delete("a"), b.get("k0"), b.delete("b"), b.delete("c")}

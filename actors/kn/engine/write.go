@@ -258,7 +258,11 @@ func (e *Engine) learn() {
 
 func (e *Engine) progress() {
 	e.link.asked = e.now
-	if err := e.link.thread.Progress(); err != nil {
+	ask := e.link.thread.Progress
+	if e.link.thread.HoldsReserve() { // which others may be waiting for, while this thread never has nothing to do
+		ask = e.link.thread.Maintain
+	}
+	if err := ask(); err != nil {
 		e.failed(err)
 		return
 	}
