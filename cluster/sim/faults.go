@@ -110,9 +110,16 @@ func (w *World) heal() {
 			p.start()
 		}
 	}
-	if !w.anyKN() {
-		w.join(0)
+	w.keepOneKN()
+}
+
+// keepOneKN has a KN join if none is going to stay, as soon as there is a place for it: one that has left says goodbye for a while.
+func (w *World) keepOneKN() {
+	if w.anyKN() {
+		return
 	}
+	w.join(0)
+	w.net.After(restartAfter, w.keepOneKN)
 }
 
 // anyKN says whether there is a KN that is going to stay.

@@ -104,6 +104,30 @@ func TestCalmWorld(t *testing.T) {
 	}
 }
 
+// TestHealsWhenEveryKNLeaves: where all places are taken by KNs that say goodbye, one joins once there is a place.
+func TestHealsWhenEveryKNLeaves(t *testing.T) {
+	o := Options{Seed: seedOfTests(t), KNs: mostKNs, Faults: []string{}}
+	o.EnsureDefaults()
+	w := newWorld(o)
+	w.start()
+	members := func(want int) func() bool {
+		return func() bool { m := w.currentMap(); return m != nil && len(m.Members()) == want }
+	}
+	if !w.runUntil(patience, func() bool { return members(mostKNs)() && len(w.strangers()) == 0 }) {
+		t.Fatal("no map of all KNs")
+	}
+	for _, p := range w.kns {
+		p.leave()
+	}
+	if !w.runUntil(patience, members(0)) || len(running(w.kns)) != mostKNs {
+		t.Fatalf("%d KNs run on, want all, and none as a member", len(running(w.kns)))
+	}
+	w.heal()
+	if !w.runUntil(w.o.Liveness, members(1)) {
+		t.Error("nobody joined")
+	}
+}
+
 // TestWatcherSeesFreeWordsMoved: a CAS that moves a pointer word of the DPM's is a violation.
 func TestWatcherSeesFreeWordsMoved(t *testing.T) {
 	o := Options{Seed: seedOfTests(t), KNs: 1, Faults: []string{}}
