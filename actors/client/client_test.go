@@ -27,9 +27,6 @@ func start(t testing.TB, threads int, o client.Options) (*clienttest.Cluster, *c
 	}
 	t.Cleanup(cluster.Close)
 	o.Routing, o.AnyPort = []string{cluster.Routing()}, true
-	if o.AttemptTimeout == 0 {
-		o.AttemptTimeout = 100 * time.Millisecond
-	}
 	c, err := client.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -207,8 +204,11 @@ func TestOwnershipMoves(t *testing.T) {
 	}
 }
 
+// soon is when a test that waits for no answer gives an attempt up.
+const soon = 100 * time.Millisecond
+
 func TestSilentOwner(t *testing.T) {
-	cluster, c := start(t, 2, client.Options{})
+	cluster, c := start(t, 2, client.Options{AttemptTimeout: soon})
 	cluster.SetOwners("a", 0)
 	cluster.Mute(0, true)
 	sent := func() int { return int(c.Metrics().Requests) }
@@ -242,7 +242,7 @@ func TestSilentOwner(t *testing.T) {
 }
 
 func TestNoRetryGivesUnknownOutcome(t *testing.T) {
-	cluster, c := start(t, 1, client.Options{NoRetry: true})
+	cluster, c := start(t, 1, client.Options{NoRetry: true, AttemptTimeout: soon})
 	cluster.Deafen(0, true)
 	if err := c.Put(within(t), "a", []byte("1")); !client.OutcomeUnknown(err) {
 		t.Fatalf("put: %v", err)
@@ -257,7 +257,7 @@ func TestNoRetryGivesUnknownOutcome(t *testing.T) {
 }
 
 func TestRefusalsAndRouting(t *testing.T) {
-	cluster, c := start(t, 1, client.Options{})
+	cluster, c := start(t, 1, client.Options{AttemptTimeout: soon})
 	for _, code := range []messages.AnnaError{messages.AnnaError_OVERLOADED, messages.AnnaError_WRONG_THREAD, messages.AnnaError_NO_SERVERS} {
 		cluster.Refuse(0, code)
 		done := make(chan error)
