@@ -270,7 +270,7 @@ func (c *control) send(to string, e *messages.ControlEnvelope, out *runtime.Outb
 	out.Send(to, frame)
 }
 
-// sendAll queues one of our control messages for every M-node.
+// sendMonitors queues one of our control messages for every M-node.
 func (c *control) sendMonitors(body messages.Message, out *runtime.Outbox) {
 	for _, ip := range c.o.Monitors {
 		c.send(c.o.address(ip, messages.MonitorControl), messages.Envelope(c.o.PrivateIP, body), out)
