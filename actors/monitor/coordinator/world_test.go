@@ -222,9 +222,13 @@ func (w *world) bossOut(b *boss, out *coordinator.Outbox) {
 	}
 }
 
-// leave asks a KN to go: it says goodbye until a map is without it.
+// leave asks a KN to go: it says goodbye until a map is without it. One that is in no map just ends.
 func (w *world) leave(k *kn) {
 	run := k.incarnation
+	if !k.g.Member(run) {
+		k.dead, w.ranks[k.rank].gone = true, true
+		return
+	}
 	k.leaving = run
 	var say func()
 	say = func() {
