@@ -31,6 +31,14 @@ type adaptive struct {
 // fractions survive ageing.
 const hitUnit = 16
 
+// hitsOf returns the hits of a shortcut of some level. The lowest level, which stands for one
+// elsewhere, is for none here: a key not read since it was written, or since counts were cut
+// down, has to give way to one that was.
+func hitsOf(level uint64) float64 { return levelHits[level] - 1 }
+
+// levelWith returns the level of a shortcut with so many hits.
+func levelWith(hits uint32) uint64 { return levelOf(hits + 1) }
+
 // maxHits is where the counts of value entries stay.
 const maxHits = 1 << 31
 
@@ -38,27 +46,27 @@ const maxHits = 1 << 31
 func (a *adaptive) reset(c *Cache) {
 	changes, passes := a.epoch.changes, a.epoch.passes
 	*a = adaptive{epoch: newEpoch()}
-	a.epoch.window, a.epoch.values = c.stats.lookups(), c.stats.valueHits
+	a.epoch.begin(c)
 	a.epoch.changes, a.epoch.passes = changes, passes
 }
 
 func (a *adaptive) missed(c *Cache, e *entry) {
 	a.epoch.tick(c, a, e.hash)
-	a.admit(c, e, true)
+	a.admit(c, e, 1)
 }
 
 func (a *adaptive) read(c *Cache, s slotID, e *entry) {
 	a.epoch.tick(c, a, e.hash)
-	a.promote(c, e, levelHits[c.table.mark(s)&levelMask])
+	a.promote(c, e, hitsOf(c.table.mark(s)&levelMask))
 }
 
 func (a *adaptive) written(c *Cache, s slotID, e *entry) {
 	switch {
 	case s == noSlot:
-		a.admit(c, e, false)
+		a.admit(c, e, 0)
 	case c.table.mark(s)&valueBit == 0:
 		c.setShortcut(s, e.shortcut)
-		a.promote(c, e, levelHits[c.table.mark(s)&levelMask])
+		a.promote(c, e, hitsOf(c.table.mark(s)&levelMask))
 	default:
 		r := ref(c.table.payload(s))
 		if c.storable(e) && c.rewrite(s, e) {
@@ -74,30 +82,30 @@ func (a *adaptive) written(c *Cache, s slotID, e *entry) {
 }
 
 // admit stores what it can of a key that has no entry: the value if there is room, else a
-// shortcut if that is worth what has to go.
-func (a *adaptive) admit(c *Cache, e *entry, wasRead bool) {
+// shortcut if that is worth what has to go. It was read so often just now: once, or not at all.
+func (a *adaptive) admit(c *Cache, e *entry, reads uint32) {
 	if c.locateShortcut(e.hash) != noSlot {
 		return
 	}
 	if c.storable(e) && c.room(1, c.chunkCost(e)) {
-		c.putValue(e, hitUnit)
+		c.putValue(e, reads*hitUnit)
 		return
 	}
-	level, ok := a.clear(c, e.hash, wasRead)
-	if ok && c.putShortcut(e.hash, e.shortcut, level) && wasRead {
+	level, ok := a.clear(c, e.hash, reads)
+	if ok && c.putShortcut(e.hash, e.shortcut, level) && reads > 0 {
 		a.promote(c, e, 1)
 	}
 }
 
 // clear makes room for a new shortcut and returns the level it starts with.
-func (a *adaptive) clear(c *Cache, hash uint64, wasRead bool) (level uint64, ok bool) {
-	level = 1
+func (a *adaptive) clear(c *Cache, hash uint64, reads uint32) (level uint64, ok bool) {
+	level = levelWith(reads)
 	if c.room(1, 0) {
 		return level, true
 	}
 	y, home := c.table.tally, c.table.address(hash)
-	hits := 1.0
-	if wasRead {
+	hits := 0.0
+	if reads > 0 {
 		hits = y.read(home, hash, c.draw())
 	}
 	for !c.room(1, 0) {
@@ -113,19 +121,19 @@ func (a *adaptive) clear(c *Cache, hash uint64, wasRead bool) (level uint64, ok 
 			return 0, false
 		}
 		least := c.table.mark(shortcut) & levelMask
-		y.follow(levelHits[least], c.table.buckets, c.draw())
-		if hits <= levelHits[least] {
+		y.follow(hitsOf(least), c.table.buckets, c.draw())
+		if hits <= hitsOf(least) {
 			return 0, false
 		}
 		level = max(level, min(least+1, maxLevel))
 		c.stats.evictedShortcuts++
 		evicted := c.table.hash(shortcut)
-		y.atLeast(c.table.address(evicted), evicted, levelHits[least]-1)
+		y.atLeast(c.table.address(evicted), evicted, max(0, hitsOf(least)-1))
 		c.removeShortcut(shortcut)
 		c.table.ease(extraReplaced)
 		a.replaced = true
 	}
-	y.less(home, hash, levelHits[level]-1)
+	y.less(home, hash, max(0, hitsOf(level)-1))
 	return level, true
 }
 
@@ -221,7 +229,7 @@ func (m *margin) of(c *Cache, a *adaptive, least uint64) float64 {
 	sum, n := 0.0, 0
 	for level := 1; level <= maxLevel && n < want; level++ {
 		k := min(int(c.lfu.byLevel[level]), want-n)
-		sum += float64(k) * a.epoch.credit(levelHits[level])
+		sum += float64(k) * a.epoch.credit(hitsOf(uint64(level)))
 		n += k
 	}
 	m.hits = sum / float64(max(n, 1))

@@ -35,7 +35,7 @@ func (c *Cache) putShortcut(hash, shortcut, level uint64) bool {
 func (c *Cache) putValue(e *entry, hits uint32) bool {
 	level := levelOf(hits)
 	if c.adaptive != nil {
-		level = levelOf(hits / hitUnit)
+		level = levelWith(hits / hitUnit)
 	}
 	return c.putShortcut(e.hash, e.shortcut, level) && c.upgrade(e, hits)
 }
@@ -74,11 +74,10 @@ func (c *Cache) upgrade(e *entry, hits uint32) bool {
 func (c *Cache) demote(s slotID) {
 	r := ref(c.table.payload(s))
 	k := c.chunk(r)
-	hits := k.hits()
+	hash, shortcut, level := k.hash(), k.shortcut(), levelOf(k.hits())
 	if c.adaptive != nil {
-		hits /= hitUnit
+		level = levelWith(k.hits() / hitUnit)
 	}
-	hash, shortcut, level := k.hash(), k.shortcut(), levelOf(hits)
 	if c.locateShortcut(hash) != noSlot {
 		c.removeValue(s)
 		return

@@ -16,15 +16,17 @@ type epoch struct {
 
 	window  uint64 // lookups that had been made when the current window began
 	values  uint64 // and value hits
+	misses  uint64 // and misses
 	hot     watch  // shortcuts of hotLevel and above
 	value   watch  // values
 	changes uint64 // how often a change was noticed
 
-	hotLevel uint64
-	hotHits  uint64 // in this window
-	levels   [lowLevels + 1]levelRate
-	credits  [lowLevels + 1]float64
-	windows  uint64
+	hotLevel   uint64
+	hotHits    uint64 // in this window
+	hotEntries int    // shortcuts that are hot
+	levels     [lowLevels + 1]levelRate
+	credits    [lowLevels + 1]float64
+	windows    uint64
 
 	// A sample of the keys read in this window otherwise than from values, and how many of
 	// the sample came back.
@@ -49,6 +51,8 @@ const (
 	fallDeviations = 4
 	valueFallLeast = 0.08
 	hotFallLeast   = 0.2
+	// Below this share values are too few to be watched: a fall of a third could be chance.
+	valueShareLeast = 0.04
 	// It is a scan if the sampled keys come back less often than this part of the fall.
 	scanRepeats = 1.0 / 16
 	// A scan that goes on for so many windows is what the load is like now.
@@ -71,6 +75,8 @@ const (
 
 	// lowLevels are those whose hits are measured instead of taken at face value.
 	lowLevels = 15
+	// noHits is what no hits are worth at face value: keys not read yet will be, some of them.
+	noHits = 0.5
 	// levelPrior is how many hits at face value weigh as much as what is measured.
 	levelPrior = 8
 	// levelMemory is the number of windows after which older measurements count half.
@@ -89,8 +95,8 @@ type watch struct{ usual float64 }
 
 // shortcutHit counts a hit of a shortcut of some level.
 func (p *epoch) shortcutHit(level uint64) {
-	if level <= lowLevels {
-		p.levels[level].hits++
+	if level <= lowLevels+1 {
+		p.levels[level-1].hits++
 	}
 	if level >= p.hotLevel {
 		p.hotHits++
@@ -110,7 +116,7 @@ func (p *epoch) credit(hits float64) float64 {
 	if hits >= lowLevels+1 {
 		return hits
 	}
-	return min(hits, p.credits[int(hits)])
+	return min(max(hits, noHits), p.credits[int(hits)])
 }
 
 // tick is called with every lookup that was no value hit.
@@ -123,11 +129,11 @@ func (p *epoch) tick(c *Cache, a *adaptive, hash uint64) {
 	if n < windowReads {
 		return
 	}
-	values := c.stats.valueHits - p.values
-	p.window, p.values = c.stats.lookups(), c.stats.valueHits
+	values, misses := c.stats.valueHits-p.values, c.stats.misses-p.misses
+	p.begin(c)
 	if !p.passing {
 		p.value.expect(float64(a.ranks.hits) / hitUnit / max(p.reads, 1))
-		left := p.left(float64(values)/float64(n), float64(p.hotHits)/float64(n), float64(n))
+		left := p.left(c, share(values, n), share(p.hotHits, n), share(n-misses, n), float64(n))
 		switch {
 		case left < 1:
 			p.changes++
@@ -142,6 +148,14 @@ func (p *epoch) tick(c *Cache, a *adaptive, hash uint64) {
 	p.seen, p.repeats = [seenBits / 64]uint64{}, 0
 }
 
+// begin begins a window.
+func (p *epoch) begin(c *Cache) {
+	p.window, p.values, p.misses = c.stats.lookups(), c.stats.valueHits, c.stats.misses
+}
+
+// share returns the part that some are of n reads.
+func share(some, n uint64) float64 { return float64(some) / float64(n) }
+
 // sample notes a key of the sample, and whether it is there already.
 func (p *epoch) sample(hash uint64) {
 	if hash>>32%seenSample != 0 {
@@ -155,13 +169,13 @@ func (p *epoch) sample(hash uint64) {
 }
 
 // left returns what is left of the popularity that was, 1 if it is the same, given the shares
-// of a window of n reads that values and hot shortcuts answered. Values show a change best;
-// where they answer little, hot shortcuts do.
-func (p *epoch) left(values, hot, n float64) float64 {
-	w, share, least := &p.value, values, valueFallLeast
-	if p.value.usual < 0.1 {
+// of a window of n reads that values, hot shortcuts and all entries answered. Values show a
+// change best; where they answer little, hot shortcuts do.
+func (p *epoch) left(c *Cache, values, hot, all, n float64) float64 {
+	w, share, least, watched := &p.value, values, valueFallLeast, c.values
+	if p.value.usual < valueShareLeast {
 		p.value.see(values)
-		w, share, least = &p.hot, hot, hotFallLeast
+		w, share, least, watched = &p.hot, hot, hotFallLeast, p.hotEntries
 	} else {
 		p.hot.see(hot)
 	}
@@ -177,7 +191,12 @@ func (p *epoch) left(values, hot, n float64) float64 {
 	p.scanned = 0
 	usual := w.usual
 	w.usual = share
-	return share / usual
+	// As many entries of no popularity at all answer some reads too.
+	chance := all * float64(watched) / float64(max(c.table.entries, 1))
+	if share <= chance {
+		return 0
+	}
+	return (share - chance) / (usual - chance)
 }
 
 // see follows the share.
@@ -219,9 +238,9 @@ func (p *epoch) full(c *Cache) bool {
 // measure closes the window of the low levels' rates.
 func (p *epoch) measure(c *Cache, a *adaptive, reads float64) {
 	p.windows++
-	for level := 1; level <= lowLevels; level++ {
+	for level := 0; level <= lowLevels; level++ {
 		l := &p.levels[level]
-		l.exposure += float64(c.lfu.byLevel[level]+a.ranks.byHits[level]) * reads
+		l.exposure += float64(c.lfu.byLevel[level+1]+a.ranks.byHits[level]) * reads
 		l.hitsPast += float64(l.hits)
 		l.hits = 0
 		if p.windows%levelMemory == 0 {
@@ -236,7 +255,7 @@ func (p *epoch) measure(c *Cache, a *adaptive, reads float64) {
 func newEpoch() epoch {
 	var p epoch
 	for n := range p.credits {
-		p.credits[n] = float64(n)
+		p.credits[n] = max(float64(n), noHits)
 	}
 	return p
 }
@@ -244,11 +263,19 @@ func newEpoch() epoch {
 // appraise sets what low numbers of hits are worth: a mean of face value and measurement, and
 // not less than lower numbers are.
 func (p *epoch) appraise() {
+	least := 0.0
 	for n := 1; n <= lowLevels; n++ {
-		l, face := &p.levels[n], float64(n)
-		rate := (l.hitsPast + levelPrior) / (l.exposure + levelPrior*p.reads/face)
-		p.credits[n] = max(min(face, rate*p.reads), p.credits[n-1])
+		least = max(p.worth(n, float64(n)), least)
+		p.credits[n] = least
 	}
+	p.credits[0] = min(p.worth(0, noHits), p.credits[1])
+}
+
+// worth returns what a number of hits is worth, given its face value, the most.
+func (p *epoch) worth(n int, face float64) float64 {
+	l := &p.levels[n]
+	rate := (l.hitsPast + levelPrior) / (l.exposure + levelPrior*p.reads/face)
+	return min(face, rate*p.reads)
 }
 
 // chooseHot keeps hotLevel where between a twentieth and a quarter of the shortcuts are hot.
@@ -259,13 +286,18 @@ func (p *epoch) chooseHot(c *Cache) {
 	for _, n := range c.lfu.byLevel[p.hotLevel:] {
 		hot += int(n)
 	}
+	p.hotEntries = hot
 	if p.hotLevel > 0 && hot*20 >= total && hot*4 <= total {
 		return
 	}
-	p.hot.usual = 0
-	p.hotLevel = maxLevel
-	for hot = 0; p.hotLevel > 2 && hot*8 < total; p.hotLevel-- {
-		hot += int(c.lfu.byLevel[p.hotLevel])
+	level := uint64(maxLevel)
+	for hot = int(c.lfu.byLevel[level]); level > 2 && hot*8 < total; {
+		level--
+		hot += int(c.lfu.byLevel[level])
+	}
+	p.hotEntries = hot
+	if level != p.hotLevel {
+		p.hotLevel, p.hot.usual = level, 0
 	}
 }
 
@@ -308,8 +340,8 @@ func (p *epoch) ageEntry(c *Cache, a *adaptive, s slotID) {
 	}
 	// Rounding up or down by chance keeps the sum.
 	level := mark & levelMask
-	hits := uint32(levelHits[level]*p.keep + float64(c.draw())/(1<<32))
-	to := levelOf(hits)
+	hits := uint32(hitsOf(level)*p.keep + float64(c.draw())/(1<<32))
+	to := levelWith(hits)
 	c.table.words[s] = mark&^levelMask | to
 	c.lfu.moved(level, to)
 }

@@ -55,6 +55,8 @@ func TestPolicyReachesItsGoals(t *testing.T) {
 		{short{law("uniform,ops=600000"), 32, 3}, 0.03, 1.005},
 		{short{law("shift:0.99,60000,ops=600000"), 32, 3}, math.Inf(1), 0.9},
 		{short{law("shift:0.99,60000,ops=600000"), 8, 3}, math.Inf(1), 0.9},
+		{short{law("shift:0.5,60000,ops=600000"), 32, 3}, math.Inf(1), 0.95},
+		{short{law("shift:0.5,60000,ops=600000"), 128, 3}, math.Inf(1), 0.935},
 		{short{law("scan:0.9,0.2,5000,ops=600000"), 32, 3}, math.Inf(1), 1},
 		{short{law("drift:0.9,300000,ops=600000"), 8, 3}, math.Inf(1), 1},
 	} {
