@@ -17,8 +17,9 @@ type Options struct {
 	// Lattice bounds payloads and picks the LWW mode.
 	Lattice lattice.Options
 	// WriteWait is how long a batch's writes wait for the pool to merge, when the thread has as many unmerged segments as it
-	// may, or a full pool for what it keeps for deletes; after it this one and those behind it are refused as OVERLOADED. Default 1 s: a merge worker frees a segment in some tens of ms.
-	// Longer holds up the thread's reads, shorter turns a burst into errors.
+	// may, or a full pool for what it keeps for deletes; after it this one and those behind it are refused as OVERLOADED.
+	// Default 1 s: a merge worker frees a segment in some tens of ms. Longer holds up the thread's reads, shorter turns a
+	// burst into errors.
 	WriteWait time.Duration
 	// ReadBytes bounds, roughly, the values that one batch holds in memory. Default 32 MiB. Gets past it are refused as
 	// OVERLOADED.
