@@ -284,7 +284,14 @@ int dn_run(struct dn_queue *q, const struct dn_wr *wr, int n, int64_t timeout_ns
 				return -rc;
 			continue;
 		}
-		if ((rc = wait_event(q, deadline)))
+		rc = wait_event(q, deadline);
+		// A failure ends the receiving half, too, and whoever waits there may close the queue pair before this wakes up:
+		// the failure is still what happened.
+		if (rc == -ECANCELED && ibv_poll_cq(q->send_cq, 1, &wc) == 1 && wc.status != IBV_WC_SUCCESS && wc.status != IBV_WC_WR_FLUSH_ERR) {
+			*outcome = (struct dn_outcome){ .index = wc.wr_id, .status = wc.status, .vendor = wc.vendor_err };
+			return 1;
+		}
+		if (rc)
 			return rc;
 		polls = q->spin - 1; // arm again
 	}
