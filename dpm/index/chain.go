@@ -39,6 +39,14 @@ type mute struct {
 	depth   int32
 }
 
+// hashToPointer is how far behind a slot's hash word its pointer word lies.
+const hashToPointer = format.BucketPointerOffset - format.BucketHashOffset
+
+// damage says which word is damaged.
+func (m *mute) damage() *format.WordError {
+	return &format.WordError{What: "index hash", Offset: m.slot - hashToPointer, Word: m.hash}
+}
+
 // find walks the chain of m's hash. REQUIRES: stripe locked.
 func (ix *Index) find(l *live, s *stripe, m *Mutation) (f place, err error) {
 	offset := l.BucketOf(m.Hash)
@@ -161,10 +169,10 @@ func (ix *Index) mend(m *Mutation, f *place) {
 		return
 	}
 	f.slot, f.pointer, f.depth = f.mute.slot, f.mute.pointer, f.mute.depth
-	at := f.slot - (format.BucketPointerOffset - format.BucketHashOffset)
-	ix.region.Store64(at, m.Hash)
-	ix.region.Flush(at, format.WordBytes)
-	ix.o.Mended(&format.WordError{What: "index hash", Offset: at, Word: f.mute.hash})
+	damage := f.mute.damage()
+	ix.region.Store64(damage.Offset, m.Hash)
+	ix.region.Flush(damage.Offset, format.WordBytes)
+	ix.o.Mended(damage)
 }
 
 // prepare finds the mutation's slot, writes what must be durable before its pointer (the hash, an
@@ -209,7 +217,7 @@ func (ix *Index) prepareInsert(l *live, s *stripe, number int, m *Mutation, sc *
 		p.slot, p.depth = ix.extend(l, s, f), f.tailDepth+1
 	}
 	s.reserve(p.slot)
-	hashAt := p.slot - (format.BucketPointerOffset - format.BucketHashOffset)
+	hashAt := p.slot - hashToPointer
 	ix.region.Store64(hashAt, m.Hash)
 	ix.region.Flush(hashAt, format.WordBytes)
 	sc.plans = append(sc.plans, p)

@@ -158,7 +158,7 @@ func (r *rig) slotOf(t *testing.T, p format.Pointer) (slot uint64) {
 // mute flips a bit of the hash in front of a slot so that it belongs to another chain, and returns what puts it back.
 func (r *rig) mute(t *testing.T, slot uint64) (undo func()) {
 	t.Helper()
-	at := slot - (format.BucketPointerOffset - format.BucketHashOffset)
+	at := slot - hashToPointer
 	hash := r.region.Load64(at)
 	for bit := range 64 {
 		if !r.index.Table().sameChain(hash, hash^1<<bit) {

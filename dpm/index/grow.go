@@ -222,7 +222,7 @@ func (ix *Index) copyBucket(g *growth, bucket uint64, again bool) (need int, err
 // the key held last, because a write would have mended the slot (see mend); only where the key has another slot all the same, that
 // one counts. REQUIRES: stripe locked, and the other slots of the chain are in g.halves.
 func (ix *Index) copyMute(g *growth, bucket uint64, m *mute) error {
-	damage := &format.WordError{What: "index hash", Offset: m.slot - (format.BucketPointerOffset - format.BucketHashOffset), Word: m.hash}
+	damage := m.damage()
 	key, err := ix.o.KeyAt(m.pointer)
 	if err != nil {
 		return fmt.Errorf("%w, and what the slot leads to, too: %w", damage, err)

@@ -254,7 +254,7 @@ func (ix *Index) lookup(t *Table, hash uint64, key []byte) (format.Pointer, erro
 			}
 		}
 		if p.Foreign != 0 { // a damaged hash word may hide the key
-			muted := format.Pointer(ix.region.Load64(p.Foreign + (format.BucketPointerOffset - format.BucketHashOffset)))
+			muted := format.Pointer(ix.region.Load64(p.Foreign + hashToPointer))
 			if found, err := ix.o.KeyAt(muted); err == nil && bytes.Equal(found, key) {
 				return muted, nil
 			}

@@ -249,33 +249,23 @@ func deadAndLive(t *testing.T, path string) (dead []look.Placed, live look.Place
 	}
 	defer p.Close()
 	var c look.Chain
-	for i := range p.Layout().Segments {
-		h, err := p.Segment(format.SegmentID(i))
+	eachMerged(t, p, func(e *look.Placed) {
+		slot, err := p.Find(e.Key, &c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.Kind != format.SegmentLog {
-			continue
-		}
-		p.Entries(&look.Segment{ID: format.SegmentID(i), SegmentHeader: h}, 0, h.Merged, 0, func(e *look.Placed) bool {
-			slot, err := p.Find(e.Key, &c)
-			if err != nil {
+		target := slot.Pointer
+		if target.Indirect() {
+			if target, err = p.Direct(target); err != nil {
 				t.Fatal(err)
 			}
-			target := slot.Pointer
-			if target.Indirect() {
-				if target, err = p.Direct(target); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if target == e.Pointer {
-				live = *e
-			} else if dead = append(dead, *e); len(dead) > 2 {
-				dead = append(dead[:1], dead[2])
-			}
-			return true
-		})
-	}
+		}
+		if target == e.Pointer {
+			live = *e
+		} else if dead = append(dead, *e); len(dead) > 2 {
+			dead = append(dead[:1], dead[2])
+		}
+	})
 	if len(dead) < 2 || live.Offset == 0 {
 		t.Fatalf("%d dead entries, a live one at %#x", len(dead), live.Offset)
 	}

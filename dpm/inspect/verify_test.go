@@ -96,6 +96,24 @@ func TestDamageInAnUnmergedLogIsSuspect(t *testing.T) {
 	}
 }
 
+// eachMerged visits the merged entries of all logs.
+func eachMerged(t *testing.T, p *look.Pool, visit func(*look.Placed)) {
+	t.Helper()
+	for i := range p.Layout().Segments {
+		h, err := p.Segment(format.SegmentID(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Kind != format.SegmentLog {
+			continue
+		}
+		p.Entries(&look.Segment{ID: format.SegmentID(i), SegmentHeader: h}, 0, h.Merged, 0, func(e *look.Placed) bool {
+			visit(e)
+			return true
+		})
+	}
+}
+
 // A slot that leads to an older entry of its key passes all checks of readers; the log knows better.
 func TestPointerToAnOlderEntryIsFound(t *testing.T) {
 	r, _, _ := filled(t)
@@ -113,21 +131,11 @@ func TestPointerToAnOlderEntryIsFound(t *testing.T) {
 		t.Fatal(slot, err)
 	}
 	var older format.Pointer
-	for i := range p.Layout().Segments {
-		h, err := p.Segment(format.SegmentID(i))
-		if err != nil {
-			t.Fatal(err)
+	eachMerged(t, p, func(e *look.Placed) {
+		if string(e.Key) == "a42" && e.Pointer != slot.Pointer {
+			older = e.Pointer
 		}
-		if h.Kind != format.SegmentLog {
-			continue
-		}
-		p.Entries(&look.Segment{ID: format.SegmentID(i), SegmentHeader: h}, 0, h.Merged, 0, func(e *look.Placed) bool {
-			if string(e.Key) == "a42" && e.Pointer != slot.Pointer {
-				older = e.Pointer
-			}
-			return true
-		})
-	}
+	})
 	if older.Nil() {
 		t.Fatal("the key's older entry is gone")
 	}
